@@ -1,0 +1,36 @@
+# Two commands do everything on a fresh machine with Python 3.11, make and git:
+#   make demo   the environment, then the default sweep, its front and one exported, executed design
+#   make test   the environment, then the tests
+PYTHON ?= python3
+VENV ?= .venv
+RESULTS ?= results
+BIN := $(VENV)/bin
+# one thread a process: sweeps and tests run as many processes as there are cores
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: env demo test lint clean
+env: $(VENV)/.ready
+
+# torch goes first and alone: any looser requirement would pull its CUDA builds
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: env
+	$(BIN)/dse run sweeps/digits.yaml --results $(RESULTS)
+	$(BIN)/dse front $(RESULTS)/digits
+	$(BIN)/dse export $(RESULTS)/digits --point best --to qonnx
+
+test: env
+	$(BIN)/python -m pytest -n auto
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy hwmodels workloads dse
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""The design-space exploration: configuration, search, records, fronts, export, command line."""
