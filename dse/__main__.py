@@ -1,0 +1,29 @@
+"""The console script ``dse`` and ``python -m dse``: a user's mistake is one sentence on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+
+from hwmodels.errors import BitfrontError
+
+
+def main() -> None:
+    """Run the command line."""
+    import optuna
+
+    from dse.cli import app
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # our progress bar says what its log would
+    try:
+        app()
+    except BitfrontError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        # the reader of our output has gone (| head): nothing is left to say, and nobody to say it to
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""From a design point to its row: costed first, quantized only if it can fit, accuracy once per numerics key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from dse.config import SweepConfig
+from dse.point import DesignPoint, family
+from dse.records import Accuracy, Refusal, Row
+from dse.space import Choice
+from hwmodels.datapath import Accumulator
+from hwmodels.devices import get_device
+from hwmodels.errors import BitfrontError
+from hwmodels.estimate import CostOptions, CostReport, estimate
+from hwmodels.folding import fold_for_cycles, target_cycles
+from hwmodels.ops import LayerNumerics, Network, Numerics
+from workloads.numerics import NumericsSpec
+from workloads.registry import get_workload
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from workloads.base import Metrics
+    from workloads.plan import Plan
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """One workload, loaded once per process, and everything about it that does not depend on the point."""
+
+    workload: str
+    test_images: int | None = None
+    calibration_images: int | None = None
+
+    @classmethod
+    def of(cls, config: SweepConfig) -> Evaluator:
+        """The evaluator that a configuration asks for."""
+        return cls(config.workload, config.evaluation.test_images, config.evaluation.calibration_images)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The float network with its places for quantizers."""
+        from workloads.plan import make_plan
+
+        workload = get_workload(self.workload)
+        return make_plan(workload.load_model(), workload.example_input)
+
+    @cached_property
+    def network(self) -> Network:
+        """The operators of the dataflow accelerator."""
+        from workloads.lowering import lower
+
+        return lower(self.plan, self.workload)
+
+    @cached_property
+    def test_set(self) -> tuple[Tensor, Tensor]:
+        """Test images and labels, as many as the configuration asks for."""
+        images, labels = get_workload(self.workload).test()
+        _enough("test_images", self.test_images, len(images))
+        return images[: self.test_images], labels[: self.test_images]
+
+    @cached_property
+    def calibration_set(self) -> Tensor:
+        """Calibration images, never seen in the test set."""
+        images = get_workload(self.workload).calibration()
+        _enough("calibration_images", self.calibration_images, len(images))
+        return images[: self.calibration_images]
+
+    def accuracy(self, spec: NumericsSpec) -> Accuracy | Refusal:
+        """Quantize and measure. What a user can cause is a refusal, anything else a failure; neither stops a sweep."""
+        import torch
+
+        from workloads.metrics import evaluate_top1
+        from workloads.quantize import quantize
+
+        start = time.perf_counter()
+        try:
+            quantized = quantize(self.plan, spec, self.calibration_set)
+            metrics = evaluate_top1(quantized.module, *self.test_set)
+        except BitfrontError as error:
+            return Refusal(status="refused", reason=str(error), seconds=time.perf_counter() - start)
+        except (ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            return Refusal(status="failed", reason=text, seconds=time.perf_counter() - start)
+        finally:
+            torch.set_grad_enabled(True)
+        widths = {layer.name: layer.bits for layer in quantized.layers}
+        bits = sum(layer.codes.size * layer.weight.bits for layer in quantized.layers)
+        return _accuracy(metrics, widths, bits, time.perf_counter() - start)
+
+    def float_accuracy(self) -> Accuracy:
+        """The float network on the same test images."""
+        from workloads.metrics import evaluate_top1
+
+        start = time.perf_counter()
+        metrics = evaluate_top1(self.plan.graph, *self.test_set)
+        weights = sum(p.numel() for p in self.plan.graph.parameters() if p.dim() > 1)
+        return _accuracy(metrics, {}, 32 * weights, time.perf_counter() - start)
+
+    def numerics(self, spec: NumericsSpec, widths: Mapping[str, int] | None) -> Numerics:
+        """Formats per layer and site, with proved widths, or (None) the least widths that could ever be proved."""
+        from workloads.assign import assign, provisional_numerics
+
+        if widths is None:
+            return provisional_numerics(self.network, self.plan, spec)
+        formats = assign(self.plan, spec)
+        layers = {
+            name: LayerNumerics(f.weight, Accumulator(max(spec.accumulator_bits or widths[name], 2), f.tile_size))
+            for name, f in formats.layers.items()
+        }
+        return Numerics(formats.sites, layers)
+
+    def cost(self, point: DesignPoint, widths: Mapping[str, int] | None) -> CostReport:
+        """The cost of a design point, folded for its target frame rate.
+
+        Raises:
+            BitfrontError: no folding reaches the target, or the model does not cover the formats.
+        """
+        hardware = point.hardware
+        numerics = self.numerics(point.numerics, widths)
+        foldings = fold_for_cycles(self.network, target_cycles(hardware.target_fps, hardware.clock_mhz), numerics)
+        options = CostOptions(model=hardware.model, multiplier=hardware.multiplier, memory=hardware.memory)
+        return estimate(self.network, numerics, foldings, get_device(hardware.device), options)
+
+
+def memo_spec(spec: NumericsSpec) -> NumericsSpec:
+    """What is quantized for `spec`: P and T matter to accuracy only if the recipe uses them (see NumericsSpec.key)."""
+    return spec if spec.recipe.uses_accumulator else replace(spec, accumulator_bits=None, tile_size=None)
+
+
+def too_narrow(spec: NumericsSpec, widths: Mapping[str, int]) -> str | None:
+    """Why the accumulator asked for cannot be proved safe, or None."""
+    if spec.accumulator_bits is None:
+        return None
+    layer = max(widths, key=lambda name: widths[name])
+    if widths[layer] <= spec.accumulator_bits:
+        return None
+    return (
+        f"layer {layer} needs an accumulator of {widths[layer]} bits, but P={spec.accumulator_bits} was asked for; "
+        f"give P >= {widths[layer]} or a recipe with the axe step."
+    )
+
+
+def precheck(evaluator: Evaluator, point: DesignPoint, utilization: float) -> str | None:
+    """Why the point cannot fit its part even with the narrowest accumulators, or None. Costs microseconds."""
+    try:
+        return _exceeded(evaluator.cost(point, None), point, utilization)
+    except BitfrontError as error:
+        return str(error)
+
+
+def make_row(
+    point_id: str,
+    choice: Choice | None,
+    point: DesignPoint,
+    evaluator: Evaluator,
+    outcome: Accuracy | Refusal | str,
+    utilization: float,
+) -> Row:
+    """The row of one variant. `outcome` is its accuracy, its refusal, or the reason (text) why it was never quantized."""
+    common = _described(point_id, choice, point)
+    if isinstance(outcome, str):
+        return Row(**common, **_cost_columns(evaluator, point, None), status="too_big", reason=outcome)
+    if isinstance(outcome, Refusal):
+        return Row(**common, status=outcome.status, reason=outcome.reason, seconds=outcome.seconds)
+    measured = {
+        name: getattr(outcome, name) for name in ("top1", "top1_low", "top1_high", "samples", "loss", "weight_bits")
+    }
+    measured |= {"seconds": outcome.seconds, "accumulator_bits": max(outcome.widths.values())}
+    if reason := too_narrow(point.numerics, outcome.widths):
+        return Row(**common, **measured, status="refused", reason=reason)
+    try:
+        report = evaluator.cost(point, outcome.widths)
+    except BitfrontError as error:
+        return Row(**common, **measured, status="refused", reason=str(error))
+    reason = _exceeded(report, point, utilization)
+    return Row(**common, **measured, **_columns(report, point), status="too_big" if reason else "ok", reason=reason)
+
+
+def _described(point_id: str, choice: Choice | None, point: DesignPoint) -> dict[str, object]:
+    spec, hardware = point.numerics, point.hardware
+    asked = choice or {
+        "weight": spec.weight.format.name,
+        "activation": spec.activation.format.name,
+        "weight_scaling": spec.weight.scaling.name,
+        "activation_scaling": spec.activation.scaling.name,
+        "recipe": spec.recipe.name,
+        "accumulator": "auto" if spec.accumulator_bits is None else str(spec.accumulator_bits),
+        "tile": "none" if spec.tile_size is None else str(spec.tile_size),
+    }
+    return {
+        "id": point_id,
+        "family": family(spec),
+        **asked,
+        "edge": "same" if spec.edge is None else spec.edge.name,
+        "residual": "same" if spec.residual is None else spec.residual.name,
+        "device": hardware.device,
+        "target_fps": hardware.target_fps,
+        "clock_mhz": hardware.clock_mhz,
+        "multiplier": str(hardware.multiplier),
+        "memory": hardware.memory,
+        "model": hardware.model,
+        "numerics_key": memo_spec(spec).key,
+        "hardware_key": hardware.key,
+    }
+
+
+def _cost_columns(evaluator: Evaluator, point: DesignPoint, widths: Mapping[str, int] | None) -> dict[str, object]:
+    """The cost columns, or none where the target itself is out of reach (then the reason says so)."""
+    try:
+        return _columns(evaluator.cost(point, widths), point)
+    except BitfrontError:
+        return {}
+
+
+def _columns(report: CostReport, point: DesignPoint) -> dict[str, object]:
+    total = report.total
+    uncalibrated = sum(line.resources.lut for line in report.lines if line.band.kind == "not yet calibrated")
+    return {
+        **total.as_dict(),
+        "cycles": report.max_cycles,
+        "fps": report.fps(point.hardware.clock_mhz),
+        "bottleneck": report.bottleneck,
+        "uncalibrated_lut_share": uncalibrated / total.lut if total.lut else 0.0,
+    }
+
+
+def _exceeded(report: CostReport, point: DesignPoint, utilization: float) -> str | None:
+    device = get_device(point.hardware.device)
+    over = report.total.fits(device.resources * utilization)
+    if not over:
+        return None
+    parts = ", ".join(f"{needed:g} {name} of {available:g}" for name, needed, available in over)
+    return f"the design must fit {device.name} at {utilization:.0%} utilization, but it needs {parts}."
+
+
+def _accuracy(metrics: Metrics, widths: dict[str, int], weight_bits: int, seconds: float) -> Accuracy:
+    low, high = metrics.interval()
+    return Accuracy(
+        top1=metrics.top1,
+        top1_low=low,
+        top1_high=high,
+        loss=metrics.loss,
+        samples=metrics.samples,
+        widths=widths,
+        weight_bits=weight_bits,
+        seconds=seconds,
+    )
+
+
+def _enough(field: str, wanted: int | None, there: int) -> None:
+    if wanted is not None and wanted > there:
+        raise BitfrontError(f"evaluation.{field} must be at most {there}, all that the workload has, but got {wanted}.")

@@ -1,0 +1,113 @@
+"""Where quantizations run: in this process, or in worker processes that die with it. One thread each, so that the number of
+workers changes nothing but the time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from typing import Protocol
+
+from dse.evaluate import Evaluator
+from dse.records import Accuracy, Refusal
+from workloads.numerics import NumericsSpec
+
+
+class Executor(Protocol):
+    """Evaluates accuracies; the sweep never knows where."""
+
+    def float_accuracy(self) -> Accuracy:
+        """The accuracy of the float network."""
+
+    def accuracies(self, specs: Sequence[NumericsSpec]) -> Iterator[tuple[str, Accuracy | Refusal]]:
+        """(numerics key, outcome) of each spec, in the order in which they finish."""
+
+
+class LocalExecutor:
+    """Evaluates in this process, one after the other."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        single_thread()
+
+    def float_accuracy(self) -> Accuracy:
+        """The accuracy of the float network."""
+        return self._evaluator.float_accuracy()
+
+    def accuracies(self, specs: Sequence[NumericsSpec]) -> Iterator[tuple[str, Accuracy | Refusal]]:
+        """(numerics key, outcome) of each spec, in order."""
+        for spec in specs:
+            yield spec.key, self._evaluator.accuracy(spec)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class PoolExecutor:
+    """Evaluates in `workers` processes. They are spawned (torch does not survive a fork) and leave when the parent is gone."""
+
+    def __init__(self, evaluator: Evaluator, workers: int) -> None:
+        self._pool = ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(replace(evaluator), os.getpid()),  # a fresh value: what this process has loaded stays here
+        )
+
+    def float_accuracy(self) -> Accuracy:
+        """The accuracy of the float network."""
+        return self._pool.submit(_float_accuracy).result()
+
+    def accuracies(self, specs: Sequence[NumericsSpec]) -> Iterator[tuple[str, Accuracy | Refusal]]:
+        """(numerics key, outcome) of each spec, as they finish."""
+        futures = {self._pool.submit(_accuracy, spec): spec for spec in specs}
+        for future in as_completed(futures):
+            yield futures[future].key, future.result()
+
+    def close(self) -> None:
+        """Stop the workers without waiting for what they are at."""
+        for process in list((self._pool._processes or {}).values()):
+            process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def make_executor(evaluator: Evaluator, workers: int) -> LocalExecutor | PoolExecutor:
+    """An executor with that many workers; one worker is this process."""
+    return LocalExecutor(evaluator) if workers == 1 else PoolExecutor(evaluator, workers)
+
+
+def single_thread() -> None:
+    """One torch thread: a sum's order, and so its last bit, must not depend on the machine's cores."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+_worker: Evaluator | None = None
+
+
+def _start_worker(evaluator: Evaluator, parent: int) -> None:
+    global _worker  # noqa: PLW0603 - a pool's workers have no other place for what they load once
+    _worker = evaluator
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    single_thread()
+
+
+def _leave_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _float_accuracy() -> Accuracy:
+    assert _worker is not None  # the pool's initializer has run
+    return _worker.float_accuracy()
+
+
+def _accuracy(spec: NumericsSpec) -> Accuracy | Refusal:
+    assert _worker is not None  # the pool's initializer has run
+    return _worker.accuracy(spec)

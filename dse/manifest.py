@@ -1,0 +1,76 @@
+"""What is needed to repeat a sweep, beside its results: versions, seed, hashes of data and weights, the host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dse.config import SweepConfig
+from dse.records import RecordError, as_json, write_text
+from workloads.registry import get_workload
+
+MANIFEST_FILE = "manifest.json"
+PACKAGES = ("bitfront", "torch", "brevitas", "numpy", "optuna", "qonnx", "onnx", "onnxruntime", "scikit-learn", "scipy")
+"""Recorded; those in :data:`DECISIVE` decide what an accuracy or a proposal is, and must not change within a sweep."""
+
+DECISIVE = ("bitfront", "torch", "brevitas", "numpy", "optuna", "scikit-learn", "scipy")
+
+
+def make_manifest(config: SweepConfig) -> dict[str, Any]:
+    """The manifest of a sweep that starts now. Trials are left out of the configuration's hash: a sweep may be extended."""
+    workload = get_workload(config.workload)
+    asked = config.model_dump(mode="json")
+    asked["search"].pop("trials")
+    return {
+        "sweep": config.name,
+        "seed": config.seed,
+        "config_sha256": hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
+        "workload": {
+            "name": config.workload,
+            "data_id": workload.data_id,
+            "checkpoint_sha256": workload.checkpoint_id,
+        },
+        "versions": {name: version(name) for name in PACKAGES},
+        "host": {
+            "platform": platform.platform(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+        },
+    }
+
+
+def open_manifest(folder: Path, config: SweepConfig) -> None:
+    """Write the manifest of a new sweep, or check that the one there belongs to the same sweep and the same versions.
+
+    Raises:
+        RecordError: the folder belongs to another configuration, other data or other versions; says which.
+    """
+    path = folder / MANIFEST_FILE
+    now = make_manifest(config)
+    if not path.exists():
+        write_text(path, as_json(now))
+        return
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        decisive = {**there["versions"]}
+        checks = {
+            "configuration": (there["config_sha256"], now["config_sha256"]),
+            "workload data": (there["workload"], now["workload"]),
+            **{f"version of {n}": (decisive.get(n), now["versions"][n]) for n in DECISIVE},
+        }
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise RecordError(
+            f"{path} must be a sweep's manifest, but it cannot be read; choose another name or folder."
+        ) from None
+    changed = [name for name, (before, after) in checks.items() if before != after]
+    if changed:
+        raise RecordError(
+            f"{folder} must hold the same sweep to be resumed, but its {', '.join(changed)} differ; "
+            "choose another name, or another folder with --results."
+        )

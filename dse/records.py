@@ -1,0 +1,238 @@
+"""The store of a sweep: an Optuna study in SQLite, one finished point per trial, nothing ever half-written.
+
+The study is the only source of truth; tables, fronts and figures are derived from it and can be written again at any time.
+A trial is added in one transaction after its evaluation is complete, so that a kill at any moment loses no finished point
+and leaves no half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hwmodels.errors import BitfrontError
+
+STUDY_FILE = "study.db"
+Direction = Literal["maximize", "minimize"]
+Status = Literal["ok", "too_big", "refused", "failed", "reference"]
+
+
+class RecordError(BitfrontError):
+    """A results folder that is not one, belongs to another sweep, or is in use."""
+
+
+class Row(BaseModel):
+    """One row of the table of points: what was asked, what was measured, what it costs, and why not where it does not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    id: str
+    status: Status
+    reason: str | None = None
+    family: str
+    weight: str | None = None
+    activation: str | None = None
+    weight_scaling: str | None = None
+    activation_scaling: str | None = None
+    recipe: str | None = None
+    accumulator: str | None = None
+    tile: str | None = None
+    edge: str | None = None
+    residual: str | None = None
+    device: str | None = None
+    target_fps: float | None = None
+    clock_mhz: float | None = None
+    multiplier: str | None = None
+    memory: str | None = None
+    model: str | None = None
+    top1: float | None = None
+    top1_low: float | None = None
+    top1_high: float | None = None
+    samples: int | None = None
+    loss: float | None = None
+    accumulator_bits: int | None = None
+    weight_bits: int | None = None
+    lut: float | None = None
+    carry8: float | None = None
+    ff: float | None = None
+    dsp: float | None = None
+    bram18: float | None = None
+    uram: float | None = None
+    cycles: int | None = None
+    fps: float | None = None
+    bottleneck: str | None = None
+    uncalibrated_lut_share: float | None = None
+    numerics_key: str | None = None
+    hardware_key: str | None = None
+    seconds: float | None = None
+
+
+class Accuracy(BaseModel):
+    """What one quantization of the network gave: metrics with their sample count, and the proved accumulator widths."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    top1: float
+    top1_low: float
+    top1_high: float
+    loss: float
+    samples: int
+    widths: dict[str, int]
+    weight_bits: int
+    seconds: float
+
+
+class Refusal(BaseModel):
+    """Why a point has no accuracy: refused by a rule of numerics, or failed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    status: Literal["refused", "failed"]
+    reason: str
+    seconds: float
+
+
+class Record(BaseModel):
+    """All that one trial leaves: its number, the choice per axis, its variants' rows and the accuracy behind them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: int
+    choice: dict[str, str]
+    rows: tuple[Row, ...]
+    numerics_key: str
+    accuracy: Accuracy | Refusal | None = None
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+class Store:
+    """The study of one sweep. Made by :meth:`create` or opened by :meth:`open`; single writer (see ``dse.lock``)."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    @classmethod
+    def create(cls, folder: Path, name: str, directions: Sequence[Direction], objectives: Sequence[str]) -> Store:
+        """Make an empty study in `folder`; the file appears complete or not at all."""
+        with atomic(folder / STUDY_FILE) as temporary:
+            temporary.unlink()
+            study = optuna.create_study(storage=_storage(temporary), study_name=name, directions=list(directions))
+            with warnings.catch_warnings():
+                # called experimental since Optuna 3.2; only the dashboard's axis labels depend on it
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(list(objectives))
+            _close(study)
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Open the study of a results folder.
+
+        Raises:
+            RecordError: there is none, or the file is not a study.
+        """
+        path = folder / STUDY_FILE
+        if not path.is_file():
+            raise RecordError(
+                f"{folder} must be the results folder of a sweep, but it has no {STUDY_FILE}; `dse run` makes one."
+            )
+        try:
+            storage = _storage(path)
+            names = [s.study_name for s in storage.get_all_studies()]
+            if len(names) != 1:
+                raise RecordError(f"{path} must hold one study, but it holds {len(names)}.")
+            return cls(
+                optuna.load_study(study_name=names[0], storage=storage, sampler=optuna.samplers.RandomSampler(0))
+            )
+        except RecordError:
+            raise
+        except Exception as error:
+            # SQLAlchemy and Alembic have no common base for "this is not such a database"
+            raise RecordError(
+                f"{path} must be an Optuna study in SQLite, but it cannot be read ({type(error).__name__})."
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the file."""
+        _close(self._study)
+
+    def references(self) -> dict[str, Record]:
+        """The reference points by name (float, int8), as far as they are evaluated."""
+        attributes = self._study.user_attrs
+        return {n.removeprefix("reference:"): _record(v) for n, v in attributes.items() if n.startswith("reference:")}
+
+    def add_reference(self, name: str, record: Record) -> None:
+        """Store a reference point."""
+        self._study.set_user_attr(f"reference:{name}", record.model_dump(mode="json"))
+
+    def trials(self) -> list[tuple[Record, optuna.trial.FrozenTrial]]:
+        """Every finished point with its Optuna trial, in the order in which the search asked for them."""
+        finished = [(_record(t.user_attrs.get("record")), t) for t in self._study.get_trials(deepcopy=False)]
+        return sorted(finished, key=lambda pair: pair[0].index)
+
+    def add(self, record: Record, trial: optuna.trial.FrozenTrial) -> None:
+        """Store a finished point in one transaction."""
+        trial.user_attrs = {**trial.user_attrs, "record": record.model_dump(mode="json")}
+        self._study.add_trial(trial)
+
+    def rows(self) -> list[Row]:
+        """The table of points: references first, then trials in order."""
+        references = self.references()
+        first = [row for name in ("float", "int8") if name in references for row in references[name].rows]
+        return [*first, *(row for record, _ in self.trials() for row in record.rows)]
+
+
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+def _close(study: optuna.Study) -> None:
+    backend = getattr(study._storage, "_backend", study._storage)
+    assert isinstance(backend, optuna.storages.RDBStorage)  # the only storage made here
+    backend.remove_session()
+    backend.engine.dispose()
+
+
+def _record(data: Any) -> Record:
+    try:
+        return Record.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "record"
+        raise RecordError(
+            f"the study must hold bitfront's records, but {where} does not hold: {first['msg']}."
+        ) from None
+
+
+def as_json(data: Mapping[str, Any] | Sequence[Any]) -> str:
+    """JSON as it is written to files and stdout: indented, stable, no NaN."""
+    return json.dumps(data, indent=2, allow_nan=False) + "\n"

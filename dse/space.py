@@ -1,0 +1,150 @@
+"""The search space: axes of named choices, the combinations that exist, and the design point of each."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from dse.config import HardwareConfig, RulesConfig, SweepConfig
+from dse.point import DesignPoint, Hardware
+from hwmodels.catalog import parse_element
+from hwmodels.datapath import DatapathError, Multiplier, TensorQuant, parse_scaling
+from hwmodels.errors import BitfrontError
+from workloads.numerics import NumericsSpec, is_minifloat
+from workloads.recipes import parse_recipe
+
+AXES = ("weight", "activation", "weight_scaling", "activation_scaling", "recipe", "accumulator", "tile")
+"""The numerics axes, in the order of the table's columns; each is a list of names in the configuration."""
+
+ENUMERATION_LIMIT = 500_000
+"""Combinations up to which the space is counted exactly and its rest drawn from without repetition."""
+
+Choice = Mapping[str, str]
+
+
+class SpaceError(BitfrontError):
+    """A search space without a single point that can exist."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """The axes of a sweep and the rules beside them."""
+
+    axes: Mapping[str, tuple[str, ...]]
+    rules: RulesConfig
+    multipliers: tuple[Multiplier, ...] = (Multiplier.LUT,)
+
+    @property
+    def combinations(self) -> int:
+        """The size of the product of all axes, impossible combinations included."""
+        return math.prod(len(choices) for choices in self.axes.values())
+
+    def spec(self, choice: Choice) -> NumericsSpec:
+        """The numerics of one choice per axis.
+
+        Raises:
+            BitfrontError: the combination cannot exist; says why.
+        """
+        if choice["tile"] != "none" and not parse_recipe(choice["recipe"]).uses_accumulator:
+            raise DatapathError(f"a tile size is a setting of the axe step, but the recipe is {choice['recipe']}.")
+        spec = NumericsSpec(
+            weight=TensorQuant(parse_element(choice["weight"]), parse_scaling(choice["weight_scaling"])),
+            activation=TensorQuant(parse_element(choice["activation"]), parse_scaling(choice["activation_scaling"])),
+            recipe=parse_recipe(choice["recipe"]),
+            edge=None if self.rules.edge == "same" else parse_element(self.rules.edge),
+            residual=None if self.rules.residual == "same" else parse_element(self.rules.residual),
+            accumulator_bits=None if choice["accumulator"] == "auto" else int(choice["accumulator"]),
+            tile_size=None if choice["tile"] == "none" else int(choice["tile"]),
+        )
+        if has_minifloat(spec) and Multiplier.LUT not in self.multipliers:
+            raise DatapathError("minifloats need multiplier lut, but hardware.multiplier is dsp alone; add lut.")
+        return spec
+
+    def exists(self, choice: Choice) -> bool:
+        """Whether the combination can exist."""
+        try:
+            self.spec(choice)
+        except BitfrontError:
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        """Every combination that can exist, in a fixed order."""
+        for values in itertools.product(*(self.axes[a] for a in AXES)):
+            choice = dict(zip(AXES, values, strict=True))
+            if self.exists(choice):
+                yield choice
+
+    def size(self) -> int | None:
+        """The number of numerics points that can exist, or None beyond :data:`ENUMERATION_LIMIT` combinations."""
+        return sum(1 for _ in self) if self.combinations <= ENUMERATION_LIMIT else None
+
+    def draw(self, rng: random.Random, taken: frozenset[tuple[str, ...]]) -> dict[str, str] | None:
+        """A random existing choice that is not taken yet; None if there is none left."""
+        for _ in range(200):
+            choice = {a: rng.choice(self.axes[a]) for a in AXES}
+            if choice_key(choice) not in taken and self.exists(choice):
+                return choice
+        if self.combinations > ENUMERATION_LIMIT:
+            return None
+        rest = [c for c in self if choice_key(c) not in taken]
+        return rng.choice(rest) if rest else None
+
+
+def choice_key(choice: Choice) -> tuple[str, ...]:
+    """The choice as a hashable value, in the order of :data:`AXES`."""
+    return tuple(choice[a] for a in AXES)
+
+
+def make_space(config: SweepConfig) -> Space:
+    """The space of a configuration.
+
+    Raises:
+        SpaceError: no combination of its axes can exist.
+    """
+    space = Space({a: tuple(getattr(config.space, a)) for a in AXES}, config.rules, config.hardware.multiplier)
+    if next(iter(space), None) is None:
+        reason = "no combination of the axes can exist"
+        try:
+            space.spec({a: space.axes[a][0] for a in AXES})
+        except BitfrontError as error:
+            reason = str(error)
+        raise SpaceError(
+            f"space: at least one combination of the axes must exist, but none does; the first one: {reason}"
+        )
+    return space
+
+
+def hardware_choices(config: HardwareConfig) -> tuple[Hardware, ...]:
+    """Every hardware choice, in a fixed order: the variants .0, .1, ... of each numerics point."""
+    return tuple(
+        Hardware(
+            device=device,
+            target_fps=fps,
+            clock_mhz=config.clock_mhz,
+            multiplier=multiplier,
+            memory=memory,
+            model=config.model,
+        )
+        for device, fps, multiplier, memory in itertools.product(
+            config.device, config.target_fps, config.multiplier, config.memory
+        )
+    )
+
+
+def variants(spec: NumericsSpec, hardware: tuple[Hardware, ...]) -> tuple[tuple[int, DesignPoint], ...]:
+    """The design points of one numerics point with their variant numbers; DSP multipliers are for integers only."""
+    return tuple(
+        (number, DesignPoint(spec, h))
+        for number, h in enumerate(hardware)
+        if h.multiplier is Multiplier.LUT or not has_minifloat(spec)
+    )
+
+
+def has_minifloat(spec: NumericsSpec) -> bool:
+    """Whether any layer of the network multiplies a minifloat (which DSP multipliers are not modelled for)."""
+    edge = () if spec.edge is None else (spec.edge,)
+    return any(is_minifloat(f) for f in (spec.weight.format, spec.activation.format, *edge))

@@ -1,0 +1,115 @@
+"""The tables of a sweep: tidy CSV and Parquet of every point, the front as JSON, CSV and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from dse.front import front_rows, front_volume
+from dse.objectives import Objective
+from dse.pareto import knee, losses
+from dse.records import Row, as_json, atomic, write_text
+
+
+def frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """One line per point, one column per field of :class:`dse.records.Row`; absent numbers stay absent."""
+    return pd.DataFrame([row.model_dump() for row in rows], columns=list(Row.model_fields)).convert_dtypes()
+
+
+def write_points(folder: Path, rows: Sequence[Row]) -> None:
+    """Write points.csv and points.parquet."""
+    table = frame(rows)
+    with atomic(folder / "points.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    with atomic(folder / "points.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def front_document(name: str, rows: Sequence[Row], objectives: Sequence[Objective]) -> dict[str, Any]:
+    """The front as one JSON document: its points, the references, the knee, and what the numbers rest on."""
+    on_front = front_rows(rows, objectives)
+    tally: dict[str, int] = {}
+    for row in rows:
+        tally[row.status] = tally.get(row.status, 0) + 1
+    return {
+        "sweep": name,
+        "objectives": [{"name": o.name, "direction": o.direction, "unit": o.unit} for o in objectives],
+        "hypervolume": front_volume(rows, objectives),
+        "knee": find_knee(on_front, objectives).id if on_front else None,
+        "counts": tally,
+        "front": [row.model_dump(mode="json", exclude_none=True) for row in on_front],
+        "references": [
+            r.model_dump(mode="json", exclude_none=True) for r in rows if r.id == "float" or r.id.startswith("int8.")
+        ],
+    }
+
+
+def write_front(folder: Path, document: dict[str, Any], rows: Sequence[Row], objectives: Sequence[Objective]) -> None:
+    """Write front.json and front.csv."""
+    write_text(folder / "front.json", as_json(document))
+    with atomic(folder / "front.csv") as temporary:
+        frame(front_rows(rows, objectives)).to_csv(temporary, index=False)
+
+
+def find_knee(on_front: Sequence[Row], objectives: Sequence[Objective]) -> Row:
+    """The knee of a front (see :func:`dse.pareto.knee`)."""
+    return on_front[knee([losses([o.read(row.model_dump()) for o in objectives], objectives) for row in on_front])]
+
+
+def front_table(name: str, rows: Sequence[Row], objectives: Sequence[Objective]) -> Table:
+    """The front and the references for the terminal."""
+    on_front = front_rows(rows, objectives)
+    knee_id = find_knee(on_front, objectives).id if on_front else None
+    table = Table(title=f"Pareto front of {name}: {' / '.join(o.label for o in objectives)}", title_justify="left")
+    for column, justify in _COLUMNS:
+        table.add_column(column, justify=justify, no_wrap=column in ("point", "weight x activation"))
+    references = [row for row in rows if row.id == "float" or (row.id.startswith("int8.") and row.lut is not None)]
+    for row in references:
+        table.add_row(*_cells(row, "reference"), style="dim")
+    table.add_section()
+    for row in on_front:
+        table.add_row(*_cells(row, "knee" if row.id == knee_id else ""), style="bold" if row.id == knee_id else "")
+    return table
+
+
+_COLUMNS: tuple[tuple[str, Any], ...] = (
+    ("point", "left"),
+    ("weight x activation", "left"),
+    ("scales", "left"),
+    ("recipe", "left"),
+    ("P", "right"),
+    ("top-1", "right"),
+    ("95 %", "left"),
+    ("LUT", "right"),
+    ("DSP", "right"),
+    ("BRAM18", "right"),
+    ("fps", "right"),
+    ("", "left"),
+)
+
+
+def _cells(row: Row, note: str) -> tuple[str, ...]:
+    def number(value: float | None, form: str = ",.0f") -> str:
+        return "" if value is None else format(value, form)
+
+    formats = f"{row.weight} x {row.activation}" if row.id != "float" else "float32"
+    scales = f"{row.weight_scaling} / {row.activation_scaling}" if row.weight_scaling else ""
+    width = f"{row.accumulator_bits}" if row.accumulator_bits else ""
+    return (
+        row.id,
+        f"{formats} ({row.multiplier})" if row.multiplier == "dsp" else formats,
+        scales,
+        row.recipe or "",
+        width if row.accumulator in (None, "auto") else f"{row.accumulator}",
+        number(row.top1, ".4f"),
+        f"{row.top1_low:.3f}-{row.top1_high:.3f}" if row.top1_low is not None and row.top1_high is not None else "",
+        number(row.lut),
+        number(row.dsp),
+        number(row.bram18),
+        number(row.fps),
+        note,
+    )

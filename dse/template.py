@@ -1,0 +1,67 @@
+"""The commented configuration that `dse init` writes; ``sweeps/digits.yaml`` is the one of the embedded workload."""
+
+from __future__ import annotations
+
+from hwmodels.errors import BitfrontError
+from workloads.registry import WORKLOADS
+
+TEMPLATE = """\
+# A sweep: which number formats, scales, recipes and accumulators are on the Pareto front of {workload}?
+#   dse check FILE    validate, size of the space, time estimate
+#   dse run FILE      run; the same command resumes after Ctrl-C or a kill
+name: {name}                # results go to results/{name}/
+workload: {workload}
+seed: 0
+objectives: [top1, lut]     # a quality (top1, loss) and a cost (lut, carry8, ff, dsp, bram18, uram, cycles), more if wanted
+
+# The numerics axes; every point is one choice of each. Combinations that cannot exist are left out.
+space:
+  # intN, intN_narrow (symmetric), eXmY (all codes finite), ocp_e4m3, ocp_e5m2, ... ; e1mY is the integer grid intN_narrow
+  weight: [int2_narrow, int3_narrow, int4_narrow, int5_narrow, int6_narrow, int8_narrow,
+           e2m1, e3m0, e2m2, e3m1, e2m3, e3m2, ocp_e4m3]
+  # integer activations become unsigned where no value can be negative (behind a ReLU)
+  activation: [int3, int4, int5, int6, int8, e2m1, e2m2, e3m1, e2m3, e3m2, ocp_e4m3]
+  # one scale per output channel or per group of input channels (the block size); _po2: powers of two
+  weight_scaling: [channel, channel_po2, group16, group16_po2, group32, group32_po2]
+  activation_scaling: [tensor, tensor_po2]
+  # rtn: round to nearest; axe: GPTQ whose codes are safe in the accumulator that is asked for (integers only)
+  recipe: [rtn, bias_correction, gptq, gptq+bias_correction, axe]
+  # P in bits: auto is the width that each layer's weights are proved to need; a number must be proved for every layer
+  accumulator: [auto, "16", "18", "20", "24"]
+  tile: [none]              # T, products per inner accumulator (axe only)
+
+rules:
+  edge: int8                # weights and input of the first and the last layer; same: as on the axes
+  residual: int8            # both inputs of a residual add; same: as on the axes
+
+# Hardware choices cost microseconds: all of them are enumerated on top of every numerics point.
+hardware:
+  device: XCZU3EG           # XC7Z020, XCZU3EG, XCZU7EV, XCU250, XCU55C, XCVC1902; or a list
+  target_fps: 2000          # every layer is folded (PE, SIMD) to reach it; or a list
+  clock_mhz: 200            # assumed, not a timing claim
+  multiplier: [lut, dsp]    # dsp: integers only
+  memory: auto              # weight memory: auto, bram, lutram, uram; or a list
+  model: calibrated         # calibrated, or finn (FINN v0.10.1 compatible, integers only)
+  utilization: 1.0          # share of the part that a design may use
+
+search:
+  sampler: nsga2            # nsga2, tpe, gp, random
+  trials: 72                # numerics points, all different
+  batch: 8                  # points asked for at once; more workers than this would wait
+  population: 16            # of nsga2
+
+evaluation:
+  test_images: null         # null: all that the workload has
+  calibration_images: null
+"""
+
+
+def render(workload: str, name: str) -> str:
+    """The configuration text for a workload.
+
+    Raises:
+        BitfrontError: no such workload.
+    """
+    if workload not in WORKLOADS:
+        raise BitfrontError(f"a workload must be one of {', '.join(WORKLOADS)}, but got {workload!r}.")
+    return TEMPLATE.format(workload=workload, name=name)

@@ -1,0 +1,106 @@
+"""The configuration: all mistakes at once, each with its path; what is written is read back."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dse.config import ConfigError, load_config, parse_config
+from dse.template import TEMPLATE, render
+
+SWEEPS = Path(__file__).parents[2] / "sweeps"
+
+
+def test_every_ready_made_sweep_is_valid():
+    files = sorted(SWEEPS.glob("*.yaml"))
+    assert files
+    for file in files:
+        assert load_config(file).name == file.stem
+
+
+def test_the_digits_sweep_is_what_init_writes():
+    assert (SWEEPS / "digits.yaml").read_text() == render("digits-resnet", "digits")
+
+
+def test_a_configuration_is_read_back_from_what_it_writes():
+    config = parse_config(render("digits-resnet", "digits"))
+    assert parse_config(config.as_yaml()) == config
+
+
+def test_all_mistakes_are_reported_at_once_with_their_paths():
+    data = yaml.safe_load(TEMPLATE.format(workload="digits-resnet", name="x"))
+    data["space"]["weight"] = ["int4", "e4m3"]
+    data["space"]["recipe"] = ["gptq+nonsense"]
+    data["hardware"]["device"] = "XC9"
+    data["hardware"]["colour"] = "red"
+    data["search"]["trials"] = 0
+    data["workload"] = "mnist"
+    with pytest.raises(ConfigError) as caught:
+        parse_config(yaml.safe_dump(data), "sweep.yaml")
+    text = str(caught.value)
+    assert "sweep.yaml has 6 mistakes" in text
+    for fragment in (
+        "space.weight[1]: a bare e4m3 does not say",
+        "ocp_e4m3 (max 448)",
+        "space.recipe[0]: a recipe must be rtn or steps of",
+        "hardware.device[0]:",
+        "hardware.colour: unknown key; known here: device,",
+        "search.trials: Input should be greater than or equal to 1, but got 0",
+        "workload: must be one of digits-resnet, but got 'mnist'",
+    ):
+        assert fragment in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "../escape"}, "name: must be 1 to 64 letters"),
+        ({"objectives": ["lut", "dsp"]}, "a front needs a measured quality"),
+        ({"objectives": ["top1", "top1"]}, "each may stand once"),
+        ({"objectives": ["top1", "area"]}, r"objectives\[1\]: an objective must be one of top1, loss, lut"),
+        ({"space": {"weight": ["int4"]}}, "space.activation: this key is required"),
+        (
+            {"space": {"weight": ["int4", "int4"], "activation": ["int4"]}},
+            "each choice may stand once, but int4 repeats",
+        ),
+        (
+            {"space": {"weight": ["int4"], "activation": ["int4"], "weight_scaling": ["tensor"]}},
+            "write channel or group32",
+        ),
+        ({"space": {"weight": ["mxfp4_e2m1"], "activation": ["int4"]}}, "use e2m1 with a group scale"),
+        (
+            {"space": {"weight": ["int4"], "activation": ["int4"], "accumulator": ["wide"]}},
+            "must be auto or a whole number",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_its_path(change, message):
+    data = yaml.safe_load(render("digits-resnet", "x")) | change
+    with pytest.raises(ConfigError, match=message):
+        parse_config(yaml.safe_dump(data))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "must be YAML, but it cannot be parsed at line 1"),
+        ("- 1", "must be a YAML mapping with the keys name, workload"),
+        ("", "must be a YAML mapping"),
+        ("!!python/object/apply:os.system ['true']", "must be YAML, but it cannot be parsed"),
+        ("[" * 5000, "must be YAML, but it cannot be parsed"),
+    ],
+)
+def test_what_is_not_a_configuration_is_refused(text, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config(text)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="must be a readable file"):
+        load_config(tmp_path / "absent.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="must be UTF-8"):
+        load_config(tmp_path / "binary.yaml")
+    (tmp_path / "huge.yaml").write_bytes(b"#" * ((1 << 20) + 1))
+    with pytest.raises(ConfigError, match="must be at most 1048576 bytes"):
+        load_config(tmp_path / "huge.yaml")

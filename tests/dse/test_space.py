@@ -1,0 +1,75 @@
+"""The search space: which combinations exist, and that each is a design point of its own."""
+
+import random
+
+import pytest
+import yaml
+
+from dse.config import parse_config
+from dse.space import AXES, SpaceError, choice_key, hardware_choices, make_space, variants
+from dse.template import render
+from hwmodels.datapath import Multiplier
+
+
+def config(**space):
+    data = yaml.safe_load(render("digits-resnet", "x"))
+    data["space"] = {"weight": ["int4", "e2m1"], "activation": ["int4", "e2m1"]} | space
+    return parse_config(yaml.safe_dump(data))
+
+
+def test_axe_exists_for_integers_with_a_width_only():
+    space = make_space(config(recipe=["rtn", "axe"], accumulator=["auto", "16"]))
+    axe = [c for c in space if c["recipe"] == "axe"]
+    assert {(c["weight"], c["activation"], c["accumulator"]) for c in axe} == {("int4", "int4", "16")}
+    assert space.size() == 9
+    assert space.combinations == 16
+
+
+def test_a_tile_belongs_to_axe():
+    space = make_space(config(recipe=["rtn", "axe"], accumulator=["16"], tile=["none", "32"]))
+    assert {c["recipe"] for c in space if c["tile"] == "32"} == {"axe"}
+
+
+def test_every_choice_is_drawn_once_and_then_none():
+    space = make_space(config(recipe=["rtn", "axe"], accumulator=["auto", "16"]))
+    taken: set[tuple[str, ...]] = set()
+    rng = random.Random(0)
+    while (choice := space.draw(rng, frozenset(taken))) is not None:
+        assert choice_key(choice) not in taken
+        taken.add(choice_key(choice))
+    assert len(taken) == space.size()
+
+
+def test_distinct_choices_are_distinct_design_points():
+    made = make_space(parse_config(render("digits-resnet", "digits")))
+    rng = random.Random(1)
+    choices = {choice_key(c): c for c in (made.draw(rng, frozenset()) for _ in range(500)) if c is not None}
+    hardware = hardware_choices(parse_config(render("digits-resnet", "digits")).hardware)
+    keys = [p.key for c in choices.values() for _, p in variants(made.spec(c), hardware)]
+    assert len(keys) == len(set(keys))
+
+
+def test_the_accumulator_is_part_of_the_numerics_key_only_if_the_recipe_uses_it():
+    space = make_space(config(recipe=["rtn", "axe"], accumulator=["auto", "16", "20"]))
+    base = dict.fromkeys(AXES, "") | {"weight": "int4", "activation": "int4", "weight_scaling": "channel"}
+    base |= {"activation_scaling": "tensor", "tile": "none"}
+
+    def key(recipe, width):
+        return space.spec(base | {"recipe": recipe, "accumulator": width}).key
+
+    assert key("rtn", "16") == key("rtn", "20") == key("rtn", "auto")
+    assert key("axe", "16") != key("axe", "20")
+
+
+def test_minifloats_have_no_dsp_variant():
+    made = config()
+    space, hardware = make_space(made), hardware_choices(made.hardware)
+    for choice in space:
+        multipliers = {p.hardware.multiplier for _, p in variants(space.spec(choice), hardware)}
+        floats = "e2m1" in (choice["weight"], choice["activation"])
+        assert multipliers == ({Multiplier.LUT} if floats else {Multiplier.LUT, Multiplier.DSP})
+
+
+def test_a_space_without_a_point_says_why():
+    with pytest.raises(SpaceError, match="the axe step must be given an accumulator width P"):
+        make_space(config(recipe=["axe"]))
