@@ -6,7 +6,6 @@ import csv
 import io
 import sys
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,31 +19,16 @@ from hwmodels.catalog import parse_format
 from hwmodels.datapath import Accumulator, Datapath, Multiplier, parse_scaling, tensor_quant
 from hwmodels.devices import Device, get_device
 from hwmodels.errors import BitfrontError
-from hwmodels.estimate import CostOptions, CostReport, estimate_operator
+from hwmodels.estimate import CostModel, CostOptions, CostReport, estimate_operator
 from hwmodels.formats import BlockFormat
 from hwmodels.ops import Folding, MatVec
+from hwmodels.primitives.memory import MemoryStyle
 
 MAX_CSV_BYTES = 256 << 20
 
 
 class CostError(BitfrontError):
     """Options of `dse cost` that do not say what to cost."""
-
-
-class Model(StrEnum):
-    """Which resource model."""
-
-    FINN = "finn"
-    CALIBRATED = "calibrated"
-
-
-class Memory(StrEnum):
-    """Weight memory style."""
-
-    AUTO = "auto"
-    BRAM = "bram"
-    LUTRAM = "lutram"
-    URAM = "uram"
 
 
 def cost(
@@ -63,9 +47,11 @@ def cost(
     accumulator: Annotated[str, typer.Option(help="P in bits, or auto: the width proved by data type.")] = "auto",
     tile: Annotated[int | None, typer.Option(help="T, products per inner accumulator.")] = None,
     multiplier: Annotated[Multiplier, typer.Option(help="Primitive of the multipliers.")] = Multiplier.LUT,
-    memory: Annotated[Memory, typer.Option(help="Weight memory style.")] = Memory.AUTO,
+    memory: Annotated[MemoryStyle, typer.Option(help="Weight memory style.")] = MemoryStyle.AUTO,
     device: Annotated[str, typer.Option(help="Part: XC7Z020, XCZU3EG, XCZU7EV, XCU250, XCU55C, XCVC1902.")] = "XCZU3EG",
-    model: Annotated[Model, typer.Option(help="calibrated, or finn: FINN v0.10.1 compatible.")] = Model.CALIBRATED,
+    model: Annotated[
+        CostModel, typer.Option(help="calibrated, or finn: FINN v0.10.1 compatible.")
+    ] = CostModel.CALIBRATED,
     batch: Annotated[
         Path | None, typer.Option(help="A CSV with one operator per row, columns as in FINN's node attributes.")
     ] = None,
@@ -110,7 +96,7 @@ def cost(
             raise CostError(
                 f"--network must come with a positive --target-fps, but got {target_fps}; for example --target-fps 1000."
             )
-        clock = clock_mhz or (100.0 if model is Model.FINN else part.clock_mhz)
+        clock = clock_mhz or (100.0 if model is CostModel.FINN else part.clock_mhz)
         report = cost_onnx(
             network, part, target_fps, CostOptions(model=model, multiplier=multiplier, memory=memory), clock
         )
@@ -157,7 +143,7 @@ def _datapath(
     return Datapath(w, a, Accumulator(bits, tile), multiplier)
 
 
-def _batch(path: Path, model: Model, json: bool) -> None:
+def _batch(path: Path, model: CostModel, json: bool) -> None:
     """Cost every row; nothing is printed unless all rows can be costed."""
     from hwmodels.batch import calibrated_row
     from hwmodels.finn.rows import cost_row
@@ -166,7 +152,7 @@ def _batch(path: Path, model: Model, json: bool) -> None:
     header, lines = _read_csv(path)
     for number, row in lines:
         try:
-            resources, cycles = cost_row(row) if model is Model.FINN else calibrated_row(row)
+            resources, cycles = cost_row(row) if model is CostModel.FINN else calibrated_row(row)
         except BitfrontError as error:
             raise CostError(f"{path}, line {number}: {error}") from None
         costed.append({**row, **{k: _plain(v) for k, v in resources.as_dict().items()}, "cycles": cycles})

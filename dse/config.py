@@ -16,7 +16,7 @@ from hwmodels.datapath import Granularity, Multiplier, parse_scaling
 from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
 from workloads.recipes import parse_recipe
-from workloads.registry import WORKLOADS
+from workloads.registry import check_workload
 
 MAX_CONFIG_BYTES = 1 << 20
 """A configuration is a page of text: anything larger is not one, and is refused before it is parsed."""
@@ -48,13 +48,6 @@ def _activation_scaling(name: str) -> object:
     if scaling.granularity is not Granularity.TENSOR:
         raise ValueError(f"activations are scaled per tensor, but got {name!r}; write tensor or tensor_po2.")
     return scaling
-
-
-def _workload(name: str) -> object:
-    # the table names modules: knowing a workload must not load torch
-    if name not in WORKLOADS:
-        raise ValueError(f"must be one of {', '.join(WORKLOADS)}, but got {name!r}.")
-    return name
 
 
 def _number_or(word: str) -> Callable[[str], object]:
@@ -144,7 +137,7 @@ class SweepConfig(_Strict):
     """Everything that is asked of a sweep."""
 
     name: str
-    workload: Annotated[str, _parsed(_workload)]
+    workload: Annotated[str, _parsed(check_workload)]
     seed: Annotated[int, Field(ge=0)] = 0
     objectives: Annotated[tuple[Annotated[str, _parsed(get_objective)], ...], Field(min_length=2)] = ("top1", "lut")
     space: SpaceConfig

@@ -15,14 +15,16 @@ from dse.space import Choice
 from hwmodels.datapath import Accumulator
 from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
-from hwmodels.estimate import CostOptions, CostReport, estimate
+from hwmodels.estimate import CostModel, CostOptions, CostReport, estimate
 from hwmodels.folding import fold_for_cycles, target_cycles
 from hwmodels.ops import LayerNumerics, Network, Numerics
+from hwmodels.primitives.memory import MemoryStyle
 from workloads.numerics import NumericsSpec
 from workloads.registry import get_workload
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
     from workloads.base import Metrics
     from workloads.plan import Plan
@@ -42,12 +44,16 @@ class Evaluator:
         return cls(config.workload, config.evaluation.test_images, config.evaluation.calibration_images)
 
     @cached_property
+    def model(self) -> Module:
+        """The float network with its checkpoint's weights."""
+        return get_workload(self.workload).load_model()
+
+    @cached_property
     def plan(self) -> Plan:
         """The float network with its places for quantizers."""
         from workloads.plan import make_plan
 
-        workload = get_workload(self.workload)
-        return make_plan(workload.load_model(), workload.example_input)
+        return make_plan(self.model, get_workload(self.workload).example_input)
 
     @cached_property
     def network(self) -> Network:
@@ -79,7 +85,7 @@ class Evaluator:
 
         start = time.perf_counter()
         try:
-            quantized = quantize(self.plan, spec, self.calibration_set)
+            quantized = quantize(self.model, self.plan, spec, self.calibration_set)
             metrics = evaluate_top1(quantized.module, *self.test_set)
         except BitfrontError as error:
             return Refusal(status="refused", reason=str(error), seconds=time.perf_counter() - start)
@@ -123,7 +129,7 @@ class Evaluator:
         hardware = point.hardware
         numerics = self.numerics(point.numerics, widths)
         foldings = fold_for_cycles(self.network, target_cycles(hardware.target_fps, hardware.clock_mhz), numerics)
-        options = CostOptions(model=hardware.model, multiplier=hardware.multiplier, memory=hardware.memory)
+        options = CostOptions(CostModel(hardware.model), hardware.multiplier, MemoryStyle(hardware.memory))
         return estimate(self.network, numerics, foldings, get_device(hardware.device), options)
 
 
@@ -145,8 +151,15 @@ def too_narrow(spec: NumericsSpec, widths: Mapping[str, int]) -> str | None:
     )
 
 
-def precheck(evaluator: Evaluator, point: DesignPoint, utilization: float) -> str | None:
-    """Why the point cannot fit its part even with the narrowest accumulators, or None. Costs microseconds."""
+def precheck(evaluator: Evaluator, point: DesignPoint, utilization: float) -> str | Refusal | None:
+    """What is known of a point before it is quantized, in milliseconds: the reason (text) why it cannot fit its part even
+    with the narrowest accumulators, the refusal of a P that is narrower than those, or None."""
+    spec = point.numerics
+    if spec.accumulator_bits is not None and not spec.recipe.uses_accumulator:
+        least = evaluator.numerics(memo_spec(spec), None).layers
+        reason = too_narrow(spec, {name: layer.accumulator.bits for name, layer in least.items()})
+        if reason is not None:
+            return Refusal(status="refused", reason=reason, seconds=0.0)
     try:
         return _exceeded(evaluator.cost(point, None), point, utilization)
     except BitfrontError as error:
@@ -234,7 +247,7 @@ def _exceeded(report: CostReport, point: DesignPoint, utilization: float) -> str
     over = report.total.fits(device.resources * utilization)
     if not over:
         return None
-    parts = ", ".join(f"{needed:g} {name} of {available:g}" for name, needed, available in over)
+    parts = ", ".join(f"{needed:,.0f} {name} of {available:,.0f}" for name, needed, available in over)
     return f"the design must fit {device.name} at {utilization:.0%} utilization, but it needs {parts}."
 
 

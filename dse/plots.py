@@ -36,6 +36,7 @@ LOOKS = dict(
         strict=True,
     )
 )
+_ACCURACY_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.999)
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -96,10 +97,12 @@ def front_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective]
     axes.set_title(
         f"{name}: {len(feasible)} measured points on {', '.join(sorted({r.device or '' for r in feasible}))}"
     )
-    low = min(y)
-    span = max(quality.read(r.model_dump()) for r in feasible) - low
-    if quality.maximize and span > 0:
-        axes.set_ylim(bottom=low - 0.12 * span)  # what lies far below the whole front is not worth the room
+    if quality.name == "top1":
+        # half the error is as far as half the error again: the differences that matter lie close to the float accuracy
+        axes.set_yscale("logit", nonpositive="clip")
+        axes.set_yticks([t for t in _ACCURACY_TICKS if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]])
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: "")
     axes.set_xscale("log")
     axes.xaxis.set_minor_formatter(_thousands)
     axes.xaxis.set_major_formatter(_thousands)
@@ -128,11 +131,12 @@ def axes_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective])
         )
     columns = [*AXES, "multiplier"]
     choices = {a: sorted({str(getattr(r, a)) for r in feasible}) for a in columns}
-    shown = [a for a in columns if len(choices[a]) > 1]
+    choices = {a: names for a, names in choices.items() if len(names) > 1}
+    shown = list(choices)
     if not shown:
         raise RecordError(f"a figure of the axes of {name} needs an axis with two measured choices, but there is none.")
     figure = Figure(
-        figsize=(12, 1.2 + 0.2 * max(len(choices[a]) for a in shown) * ((len(shown) + 3) // 4) + 1.2),
+        figsize=(12, 1.2 + 0.2 * max(map(len, choices.values())) * ((len(shown) + 3) // 4) + 1.2),
         layout="constrained",
     )
     grid = figure.subplots((len(shown) + 3) // 4, min(len(shown), 4), squeeze=False)
@@ -161,6 +165,7 @@ def axes_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective])
         )
         panel.set_title(axis.replace("_", " "), fontsize=10)
         panel.set_xlim(0, 1)
+        panel.set_ylim(-0.8, max(len(v) for v in choices.values()) - 0.2)  # bars of one height in all panels
         panel.tick_params(labelsize=7.5)
         panel.grid(axis="x", alpha=0.25)
     for panel in list(grid.flat)[len(shown) :]:

@@ -125,7 +125,7 @@ class Sweep:
             points = [(f"{proposal.index}.{n}", p) for n, p in variants(spec, self.hardware)]
             blocked = [precheck(self.evaluator, p, utilization) for _, p in points]
             key = memo_spec(spec).key
-            if all(blocked):
+            if all(reason is not None for reason in blocked):
                 rows = [
                     make_row(i, proposal.choice, p, self.evaluator, reason, utilization)
                     for (i, p), reason in zip(points, blocked, strict=True)

@@ -66,7 +66,7 @@ def front_table(name: str, rows: Sequence[Row], objectives: Sequence[Objective])
     knee_id = find_knee(on_front, objectives).id if on_front else None
     table = Table(title=f"Pareto front of {name}: {' / '.join(o.label for o in objectives)}", title_justify="left")
     for column, justify in _COLUMNS:
-        table.add_column(column, justify=justify, no_wrap=column in ("point", "weight x activation"))
+        table.add_column(column, justify=justify, no_wrap=column in ("point", "weight", "activation", "recipe"))
     references = [row for row in rows if row.id == "float" or (row.id.startswith("int8.") and row.lut is not None)]
     for row in references:
         table.add_row(*_cells(row, "reference"), style="dim")
@@ -78,8 +78,8 @@ def front_table(name: str, rows: Sequence[Row], objectives: Sequence[Objective])
 
 _COLUMNS: tuple[tuple[str, Any], ...] = (
     ("point", "left"),
-    ("weight x activation", "left"),
-    ("scales", "left"),
+    ("weight", "left"),
+    ("activation", "left"),
     ("recipe", "left"),
     ("P", "right"),
     ("top-1", "right"),
@@ -96,13 +96,11 @@ def _cells(row: Row, note: str) -> tuple[str, ...]:
     def number(value: float | None, form: str = ",.0f") -> str:
         return "" if value is None else format(value, form)
 
-    formats = f"{row.weight} x {row.activation}" if row.id != "float" else "float32"
-    scales = f"{row.weight_scaling} / {row.activation_scaling}" if row.weight_scaling else ""
     width = f"{row.accumulator_bits}" if row.accumulator_bits else ""
     return (
         row.id,
-        f"{formats} ({row.multiplier})" if row.multiplier == "dsp" else formats,
-        scales,
+        f"{row.weight}/{row.weight_scaling}" if row.weight_scaling else f"{row.weight}",
+        f"{row.activation}/{row.activation_scaling}" if row.activation_scaling else f"{row.activation}",
         row.recipe or "",
         width if row.accumulator in (None, "auto") else f"{row.accumulator}",
         number(row.top1, ".4f"),

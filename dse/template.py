@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hwmodels.errors import BitfrontError
-from workloads.registry import WORKLOADS
+from workloads.registry import check_workload
 
 TEMPLATE = """\
 # A sweep: which number formats, scales, recipes and accumulators are on the Pareto front of {workload}?
@@ -27,7 +26,7 @@ space:
   # rtn: round to nearest; axe: GPTQ whose codes are safe in the accumulator that is asked for (integers only)
   recipe: [rtn, bias_correction, gptq, gptq+bias_correction, axe]
   # P in bits: auto is the width that each layer's weights are proved to need; a number must be proved for every layer
-  accumulator: [auto, "16", "18", "20", "24"]
+  accumulator: [auto, "16", "18", "20", "22"]
   tile: [none]              # T, products per inner accumulator (axe only)
 
 rules:
@@ -37,16 +36,16 @@ rules:
 # Hardware choices cost microseconds: all of them are enumerated on top of every numerics point.
 hardware:
   device: XCZU3EG           # XC7Z020, XCZU3EG, XCZU7EV, XCU250, XCU55C, XCVC1902; or a list
-  target_fps: 2000          # every layer is folded (PE, SIMD) to reach it; or a list
+  target_fps: 10000         # every layer is folded (PE, SIMD) to reach it; or a list
   clock_mhz: 200            # assumed, not a timing claim
-  multiplier: [lut, dsp]    # dsp: integers only
+  multiplier: lut           # lut, dsp (integers only), or [lut, dsp]; with dsp, make dsp an objective too
   memory: auto              # weight memory: auto, bram, lutram, uram; or a list
   model: calibrated         # calibrated, or finn (FINN v0.10.1 compatible, integers only)
   utilization: 1.0          # share of the part that a design may use
 
 search:
   sampler: nsga2            # nsga2, tpe, gp, random
-  trials: 72                # numerics points, all different
+  trials: 120               # numerics points, all different
   batch: 8                  # points asked for at once; more workers than this would wait
   population: 16            # of nsga2
 
@@ -62,6 +61,5 @@ def render(workload: str, name: str) -> str:
     Raises:
         BitfrontError: no such workload.
     """
-    if workload not in WORKLOADS:
-        raise BitfrontError(f"a workload must be one of {', '.join(WORKLOADS)}, but got {workload!r}.")
+    check_workload(workload)
     return TEMPLATE.format(workload=workload, name=name)

@@ -1,0 +1,177 @@
+"""From a point of a sweep to a file that was proved to be it: quantize again, write, execute, compare, cost again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dse.evaluate import Evaluator, memo_spec
+from dse.executors import single_thread
+from dse.export.errors import ExportError
+from dse.export.formats import EXPORTERS, check_exportable
+from dse.export.gate import GateReport, check_export
+from dse.export.qcdq import export_qcdq
+from dse.export.qonnx import export_qonnx
+from dse.point import DesignPoint
+from dse.records import RecordError, Row, as_json, write_text
+from dse.recost import cost_onnx
+from dse.results import Results, load_results
+from dse.space import AXES, hardware_choices, make_space
+from dse.tables import find_knee
+from hwmodels.devices import get_device
+from hwmodels.estimate import CostModel, CostOptions
+from hwmodels.primitives.memory import MemoryStyle
+from hwmodels.resources import Resources
+from workloads.registry import get_workload
+
+WRITERS = {"qonnx": export_qonnx, "qcdq": export_qcdq}
+
+
+@dataclass(frozen=True)
+class PointExport:
+    """What was exported and how it compares with the point."""
+
+    sweep: str
+    point: str
+    design: str
+    exporter: str
+    gate: GateReport
+    stored_top1: float | None
+    cost: Resources
+    cost_from_file: Resources
+    cycles: int
+    cycles_from_file: int
+
+    @property
+    def cost_equal(self) -> bool:
+        """Whether the file costs what the point costs, resource by resource."""
+        return self.cost == self.cost_from_file and self.cycles == self.cycles_from_file
+
+    @property
+    def equal(self) -> bool:
+        """Whether the file is what was measured."""
+        return self.gate.equal and self.cost_equal
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "sweep": self.sweep,
+            "point": self.point,
+            "design": self.design,
+            "exporter": self.exporter,
+            "equal": self.equal,
+            "gate": self.gate.as_dict(),
+            "stored_top1": self.stored_top1,
+            "cost": {**self.cost.as_dict(), "cycles": self.cycles},
+            "cost_from_file": {**self.cost_from_file.as_dict(), "cycles": self.cycles_from_file},
+        }
+
+    def text(self) -> str:
+        """For people."""
+        gate = self.gate
+        ties = (
+            f"; {gate.tied_activations} activations on a rounding tie in {gate.tied_images} images"
+            if gate.tied_images
+            else ""
+        )
+        differs = "" if gate.first_difference is None else f"\n  first difference: {gate.first_difference}"
+        return "\n".join(
+            (
+                f"{self.exporter} of point {self.point} of {self.sweep} ({self.design}): {gate.file}",
+                f"  executed by {gate.executor} on {gate.samples} test images: {gate.mismatching_outputs} mismatching outputs, "
+                f"largest difference {gate.largest_difference:.3g} ({gate.relative_difference:.2g} of the largest logit){ties}",
+                f"  top-1 of the file {gate.top1_exported:.4f}, of the quantized model {gate.top1_model:.4f}{differs}",
+                f"  cost from the file {_brief(self.cost_from_file)}, {self.cycles_from_file:,} cycles",
+                f"  cost of the point  {_brief(self.cost)}, {self.cycles:,} cycles: {'equal' if self.cost_equal else 'NOT EQUAL'}",
+                f"  {'equal: the file is what was measured' if self.equal else 'NOT EQUAL: the file is not what was measured'}",
+            )
+        )
+
+
+def export_point(
+    folder: Path, point_id: str, exporter: str, *, output: Path | None, samples: int | None
+) -> PointExport:
+    """Export a point of a sweep and pass the file through the gate; a JSON report is written beside the file.
+
+    Raises:
+        BitfrontError: no such point, one that was not measured, a format that the exporter cannot write, or numbers of the
+            sweep that cannot be reproduced.
+    """
+    from workloads.quantize import quantize
+
+    results = load_results(folder)
+    row = _choose(results, point_id, exporter)
+    point = _design(results, row)
+    single_thread()
+    evaluator = Evaluator.of(results.config)
+    # the same quantization as in the sweep; P of the point is put in afterwards, where it is only a claim to prove
+    quantized = quantize(evaluator.model, evaluator.plan, point.numerics, evaluator.calibration_set)
+    path = output or folder / "exports" / f"{row.id}.{exporter}.onnx"
+    workload = get_workload(results.config.workload)
+    WRITERS[exporter](quantized, workload.example_input, path, name=f"{results.config.name}-{row.id}")
+    images, labels = evaluator.test_set
+    gate = check_export(path, quantized, images[:samples], labels[:samples], exporter=exporter)
+    if samples is None and gate.top1_model != row.top1:
+        raise ExportError(
+            f"point {row.id} must give the accuracy that the sweep stored, {row.top1}, but it gives {gate.top1_model}; "
+            "were versions or data changed since?"
+        )
+    report = evaluator.cost(point, {layer.name: layer.bits for layer in quantized.layers})
+    hardware = point.hardware
+    options = CostOptions(CostModel(hardware.model), hardware.multiplier, MemoryStyle(hardware.memory))
+    again = cost_onnx(path, get_device(hardware.device), hardware.target_fps, options, hardware.clock_mhz)
+    made = PointExport(
+        sweep=results.config.name,
+        point=row.id,
+        design=f"{point.numerics.weight} x {point.numerics.activation}, {point.numerics.recipe}, P {row.accumulator}",
+        exporter=exporter,
+        gate=gate,
+        stored_top1=row.top1,
+        cost=report.total,
+        cost_from_file=again.total,
+        cycles=report.max_cycles,
+        cycles_from_file=again.max_cycles,
+    )
+    write_text(path.with_suffix(".gate.json"), as_json(made.as_dict()))
+    return made
+
+
+def _choose(results: Results, point_id: str, exporter: str) -> Row:
+    """The row of an id; ``knee`` is the knee among the points of the front that the exporter can write."""
+    if point_id != "knee":
+        row = results.row(point_id)
+        if row.status not in ("ok", "too_big") or row.top1 is None:
+            raise RecordError(
+                f"a point must have been measured to be exported, but {row.id} was {row.status}: {row.reason or 'no datapath'}."
+            )
+        return row
+    evaluator = Evaluator.of(results.config)
+    writable = []
+    for row in results.front:
+        try:
+            check_exportable(evaluator.numerics(_design(results, row).numerics, None), exporter)
+        except ExportError:
+            continue
+        writable.append(row)
+    if not writable:
+        raise ExportError(
+            f"the front of {results.config.name} must hold a point that {exporter} can write ({EXPORTERS[exporter].holds}), but it has none."
+        )
+    return find_knee(writable, results.objectives)
+
+
+def _design(results: Results, row: Row) -> DesignPoint:
+    """The design point of a row, from its own columns."""
+    space = make_space(results.config)
+    spec = space.spec({axis: str(getattr(row, axis)) for axis in AXES})
+    hardware = {h.key: h for h in hardware_choices(results.config.hardware)}
+    if row.hardware_key not in hardware or memo_spec(spec).key != row.numerics_key:
+        raise RecordError(
+            f"point {row.id} must be one that the sweep's configuration describes, but its keys differ from it."
+        )
+    return DesignPoint(spec, hardware[row.hardware_key])
+
+
+def _brief(resources: Resources) -> str:
+    return ", ".join(f"{value:,.0f} {name.upper()}" for name, value in resources.as_dict().items() if value)

@@ -1,0 +1,100 @@
+"""The command line as a user meets it: exit codes, one sentence for a mistake, --json and nothing else on stdout."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "finn"
+COSTED = ("lut", "carry8", "ff", "dsp", "bram18", "uram", "cycles")
+
+
+def dse(*arguments, cwd=None):
+    return subprocess.run([sys.executable, "-m", "dse", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_help_has_examples_for_every_command():
+    shown = dse("--help")
+    assert shown.returncode == 0
+    commands = re.findall(r"^│ (\w+) ", shown.stdout, flags=re.MULTILINE)
+    assert {"init", "check", "run", "front", "cost", "export"} <= set(commands)
+    for command in ("init", "check", "run", "front", "cost", "export"):
+        assert "Example" in dse(command, "--help").stdout, command
+
+
+def test_init_check_and_its_refusal_to_overwrite(tmp_path):
+    assert dse("init", tmp_path / "a.yaml").returncode == 0
+    again = dse("init", tmp_path / "a.yaml")
+    assert again.returncode == 2
+    assert "must not exist yet" in again.stderr
+    checked = dse("check", tmp_path / "a.yaml", "--quick", "--json")
+    assert checked.returncode == 0
+    document = json.loads(checked.stdout)
+    assert document["numerics_points"] < document["combinations"]
+    assert document["trials"] >= 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "absent.yaml"), "absent.yaml must be a readable file"),
+        (("front", "."), "must be the results folder of a sweep"),
+        (("cost",), "one of --rows with --cols, --batch and --network must say what to cost"),
+        (("cost", "--rows", "8", "--cols", "9", "--pe", "3"), "`pe` must divide rows, but matvec got pe=3, rows=8"),
+        (("cost", "--rows", "8", "--cols", "9", "--weight", "e4m3"), "a bare e4m3 does not say"),
+        (("cost", "--rows", "8", "--cols", "9", "--device", "XC9"), "a device must be one of"),
+        (("cost", "--rows", "8"), "both --rows and --cols must be given"),
+        (("cost", "--network", "absent.onnx", "--target-fps", "10"), "absent.onnx"),
+        (("cost", "--network", "absent.onnx"), "--target-fps"),
+        (("export", ".", "--point", "1", "--to", "qonnx"), "must be the results folder of a sweep"),
+    ],
+)
+def test_a_mistake_exits_2_with_one_sentence_and_no_traceback(tmp_path, arguments, message):
+    done = dse(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+
+
+def test_cost_of_one_operator_names_formula_source_and_band():
+    arguments = ("--rows", 64, "--cols", 576, "--vectors", 196, "--pe", 8, "--simd", 16, "--weight", "int4", "--activation", "uint4")
+    document = json.loads(dse("cost", *arguments, "--device", "XCZU3EG", "--json").stdout)
+    assert document["lines"]
+    for line in document["lines"]:
+        assert line["formula"]
+        assert line["source"]
+        assert line["band"]
+    total = {name: sum(line[name] for line in document["lines"]) for name in COSTED[:-1]}
+    assert document["total"] == pytest.approx(total)
+    assert document["max_cycles"] == 64 // 8 * (576 // 16) * 196
+
+
+@pytest.mark.parametrize("table", ["mvau_rtl", "fifo"])
+def test_batch_appends_the_costs_of_every_row(table):
+    source = GOLDEN / f"{table}.csv"
+    done = dse("cost", "--batch", source, "--model", "finn")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    expected = list(csv.DictReader(source.open()))
+    assert len(rows) == len(expected)
+    assert tuple(rows[0])[-7:] == COSTED
+    for row, golden in zip(rows, expected, strict=True):
+        for ours, theirs in (("lut", "LUT"), ("bram18", "BRAM_18K"), ("uram", "URAM"), ("dsp", "DSP")):
+            assert float(row[ours]) == float(golden[theirs])
+
+
+def test_a_bad_row_is_named_and_nothing_is_printed(tmp_path):
+    lines = (GOLDEN / "fifo.csv").read_text().splitlines()[:3]
+    (tmp_path / "bad.csv").write_text("\n".join([*lines, lines[1].replace("StreamingFIFO_rtl", "Mystery")]))
+    done = dse("cost", "--batch", tmp_path / "bad.csv", "--model", "finn")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "line 4" in done.stderr
+    assert "Mystery" in done.stderr

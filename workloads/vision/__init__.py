@@ -1,0 +1,1 @@
+"""Image workloads: data, network, training and checkpoint of each."""
