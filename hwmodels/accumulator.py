@@ -8,12 +8,16 @@ Sources: A2Q (arXiv 2308.13504), A2Q+ (arXiv 2401.10432), AXE (arXiv 2409.17092,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwmodels.errors import BitfrontError
 from hwmodels.formats import ElementFormat, IntFormat
+
+Codes: TypeAlias = NDArray[np.integer] | NDArray[np.object_]
+"""Weights in units of their step: integers, or Python integers in an object array where 64 bits are too few."""
 
 
 class AccumulatorError(BitfrontError):
@@ -78,11 +82,12 @@ class DotRange:
         return self.high_row if bits_for_range(0, self.high) >= bits_for_range(self.low, 0) else self.low_row
 
 
-def dot_range(codes: NDArray[np.integer], activation: ElementFormat, tile_size: int | None = None) -> DotRange:
+def dot_range(codes: Codes, activation: ElementFormat, tile_size: int | None = None) -> DotRange:
     """The exact range of every partial sum, in any order of summation, over all inputs of the activation format.
 
     Args:
-        codes: integer weights in units of the weight step, shape (rows, dot_length).
+        codes: integer weights in units of the weight step, shape (rows, dot_length); Python integers in an object array
+            where 64 bits are too few (E6M1, E7M0).
         activation: format of the inputs; its zero must be the number zero (no zero point).
         tile_size: T; the inner accumulator starts anew after every T products. None: one accumulator for all.
 
@@ -93,7 +98,8 @@ def dot_range(codes: NDArray[np.integer], activation: ElementFormat, tile_size: 
         AccumulatorError: the codes are not a matrix of integers.
     """
     weights = np.asarray(codes)
-    if weights.ndim != 2 or weights.size == 0 or not np.issubdtype(weights.dtype, np.integer):
+    is_integer = np.issubdtype(weights.dtype, np.integer) or all(isinstance(code, int) for code in weights.flat)
+    if weights.ndim != 2 or weights.size == 0 or not is_integer:
         raise AccumulatorError(
             f"weight codes must be a non-empty integer matrix (rows, dot_length), but got shape {weights.shape}, {weights.dtype}."
         )
@@ -112,9 +118,7 @@ def dot_range(codes: NDArray[np.integer], activation: ElementFormat, tile_size: 
     return DotRange(int(lows[low_row]), int(highs[high_row]), low_row, high_row)
 
 
-def counterexample(
-    codes: NDArray[np.integer], activation: ElementFormat, bits: int
-) -> tuple[int, NDArray[np.integer]] | None:
+def counterexample(codes: Codes, activation: ElementFormat, bits: int) -> tuple[int, NDArray[Any]] | None:
     """A row and an input vector (in activation steps) whose dot product leaves `bits` bits, or None if none can.
 
     The witness that a too narrow accumulator is refused with: summing ``codes[row] * x`` overflows.

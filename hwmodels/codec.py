@@ -102,14 +102,17 @@ def quantize(fmt: ElementFormat, x: NDArray[np.floating]) -> NDArray[np.float64]
         raise FormatError(
             f"values to quantize to {fmt} must not be NaN, but {int(np.isnan(wide).sum())} of {wide.size} are."
         )
+    clipped = np.clip(
+        wide, float(fmt.min_value), float(fmt.max_value)
+    )  # first: a step read from a larger value is too wide
     match fmt:
         case IntFormat():
             step: NDArray[np.float64] | float = 1.0
         case Minifloat():
             if not fmt.subnormals:
                 raise FormatError(f"elements must be quantized to a format with a zero, but got {fmt}.")
-            _, exponent = np.frexp(wide)  # |x| = f * 2^exponent, f in [0.5, 1)
+            _, exponent = np.frexp(clipped)  # |x| = f * 2^exponent, f in [0.5, 1)
             floor = np.maximum(exponent - 1, 1 - fmt.exponent_bias)
             step = np.ldexp(1.0, floor - fmt.mantissa_bits)
-    rounded = np.round(np.clip(wide, float(fmt.min_value), float(fmt.max_value)) / step) * step
+    rounded = np.round(clipped / step) * step
     return np.clip(rounded, float(fmt.min_value), float(fmt.max_value))

@@ -1,0 +1,143 @@
+"""What the recipes do to codes and outputs: effects, not just that they run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_networks import images, spec, tiny_resnet
+from torch import Tensor, nn
+
+from workloads.plan import make_plan
+from workloads.quantize import QuantizedModel, quantize
+from workloads.recipes import RECIPES, Recipe, RecipeError, Step, parse_recipe
+
+MODEL = tiny_resnet()
+PLAN = make_plan(MODEL, images(1))
+CALIBRATION = images(200)
+FRESH = images(200, seed=7)
+
+
+def _quantize(*names: str, **options: object) -> QuantizedModel:
+    return quantize(MODEL, PLAN, spec(*names, **options), CALIBRATION)  # type: ignore[arg-type]
+
+
+def _outputs(module: nn.Module, x: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """Input and output of a layer inside a network."""
+    caught: list[Tensor] = []
+    handle = module.get_submodule(layer).register_forward_hook(lambda _, inputs, out: caught.extend([inputs[0], out]))
+    with torch.no_grad():
+        module(x)
+    handle.remove()
+    return caught[0], caught[1]
+
+
+def _logit_error(quantized: QuantizedModel) -> float:
+    with torch.no_grad():
+        return float((quantized.module(FRESH) - MODEL(FRESH)).square().mean())
+
+
+@pytest.mark.parametrize(("weight", "scaling"), [("int3", "channel"), ("int3", "group8"), ("e2m0", "channel_po2")])
+def test_gptq_lowers_the_output_error_of_every_dense_layer(weight: str, scaling: str) -> None:
+    """GPTQ minimizes the error of a layer's output on its inputs; fresh images show whether it does."""
+    rounded, treated = (_quantize(weight, "int8", recipe, scaling=scaling) for recipe in ("rtn", "gptq"))
+    for layer in ("conv", "depthwise", "pointwise"):
+        inputs, _ = _outputs(treated.module, FRESH, layer)
+        module = PLAN.graph.get_submodule(layer)
+        exact = module(inputs)
+        errors = [float((q.module.get_submodule(layer)(inputs) - exact).square().mean()) for q in (rounded, treated)]
+        assert errors[1] < 0.9 * errors[0], layer
+    assert _logit_error(treated) < _logit_error(rounded)
+
+
+def test_gptq_leaves_scales_alone() -> None:
+    rounded, treated = _quantize("int3"), _quantize("int3", "int8", "gptq")
+    for before, after in zip(rounded.layers, treated.layers, strict=True):
+        assert np.array_equal(before.scale, after.scale)
+        assert not np.array_equal(before.codes, after.codes)
+
+
+def test_bias_correction_restores_output_means() -> None:
+    before, after = _quantize("int2", "int4"), _quantize("int2", "int4", "bias_correction")
+    for layer in ("stem", "conv", "depthwise", "pointwise", "head"):
+        wanted, *got = (
+            _outputs(module, CALIBRATION, layer)[1].mean(dim=0) for module in (PLAN.graph, before.module, after.module)
+        )
+        wanted, shifted, corrected = (m.mean(dim=[1, 2]) if m.ndim == 3 else m for m in (wanted, *got))
+        torch.testing.assert_close(corrected, wanted, rtol=1e-3, atol=1e-4)
+        if layer != "stem":  # at 8 bits nothing much is shifted
+            assert (shifted - wanted).abs().max() > 100 * (corrected - wanted).abs().max()
+    assert _logit_error(after) < _logit_error(before)
+    for a, b in zip(before.layers, after.layers, strict=True):
+        assert np.array_equal(a.codes, b.codes)
+
+
+def test_bias_correction_gives_a_layer_without_bias_one() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3, bias=False)).eval()
+    quantized = quantize(model, make_plan(model, images(1)), spec("int2", "int8", "bias_correction"), images())
+    assert quantized.module.get_submodule("3").bias.abs().max() > 0  # type: ignore[union-attr, operator]
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        (("int3", "int4"), {}),
+        (("e2m1", "e3m2", "gptq+bias_correction"), {"scaling": "group8"}),
+        (("int4", "int4", "axe"), {"bits": 13}),
+    ],
+)
+def test_same_specification_same_codes_and_logits(names: tuple[str, ...], options: dict[str, object]) -> None:
+    torch.manual_seed(1)
+    first = _quantize(*names, **options)
+    state = torch.random.get_rng_state()
+    torch.manual_seed(2)
+    second = _quantize(*names, **options)
+    torch.manual_seed(1)
+    assert torch.equal(torch.random.get_rng_state(), state)  # the caller's random numbers are not touched
+    for a, b in zip(first.layers, second.layers, strict=True):
+        assert np.array_equal(a.codes, b.codes)
+        assert np.array_equal(a.scale, b.scale)
+        assert a.range == b.range
+    assert first.site_scales == second.site_scales
+    with torch.no_grad():
+        assert torch.equal(first.module(FRESH), second.module(FRESH))
+
+
+def test_neither_model_nor_plan_is_changed() -> None:
+    before = {k: v.clone() for k, v in (*MODEL.state_dict().items(), *PLAN.graph.state_dict().items())}
+    _quantize("int3", "int4", "gptq+bias_correction")
+    after = dict((*MODEL.state_dict().items(), *PLAN.graph.state_dict().items()))
+    assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+def test_more_bits_lose_less() -> None:
+    quantized = [_quantize(f"int{bits}", "int8") for bits in range(2, 9)]
+    errors = [_logit_error(q) for q in quantized[:4]]  # from 6 bits on, the activations' 8 bits are what is lost
+    assert errors == sorted(errors, reverse=True)
+    for layer in (1, 2, 3):
+        qsnr = [q.layers[layer].qsnr_db for q in quantized]
+        steps = np.diff(qsnr)
+        assert (abs(steps[2:] - 6.02) < 2).all()  # one bit is 6.02 dB (arXiv 2510.25602); INT2 and 3 are coarser
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_names_are_read_back(name: str) -> None:
+    assert parse_recipe(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: parse_recipe("gtpq"),
+            "must be rtn or steps of axe, bias_correction, gptq joined by [+], but got 'gtpq'",
+        ),
+        (lambda: Recipe((Step.BIAS_CORRECTION, Step.GPTQ)), "must come first"),
+        (lambda: Recipe((Step.GPTQ, Step.AXE)), "one step may choose the weight codes"),
+        (lambda: spec("int4", "int4", "axe"), "must be given an accumulator width P"),
+        (lambda: spec("e2m1", "int4", "axe", bits=16), "works on integer formats, but got e2m1"),
+    ],
+)
+def test_recipes_that_cannot_work_are_refused(make, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(RecipeError, match=message):
+        make()

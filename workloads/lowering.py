@@ -1,0 +1,145 @@
+"""From a plan to the operators of a dataflow accelerator (:class:`hwmodels.ops.Network`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import fx, nn
+
+from hwmodels.ops import Add, Depthwise, Duplicate, MatVec, Network, Operator, Pool, Requantize, Window
+from workloads.graph import Kind, PlanError, label, pair, shape
+from workloads.plan import Layer, Plan
+
+
+def lower(plan: Plan, name: str) -> Network:
+    """The operators of a planned model in dataflow order.
+
+    A layer is its window (kernel or stride above 1), its matrix and its requantizer into the next site; a tensor with
+    several readers is duplicated behind its requantizer. Names are those of the modules, with ``.window``,
+    ``.requantize`` or ``.duplicate`` behind them. The last layer has no requantizer: the logits leave as sums (their scale
+    and bias do not move a top-1 decision that compares them after an affine step, and no site follows).
+
+    Raises:
+        PlanError: a stream begins in the model's input and reaches a requantizer before any operator.
+    """
+    build = _Lowering(plan)
+    for node in plan.graph.graph.nodes:
+        build.visit(node)
+    return Network(name, tuple(build.operators))
+
+
+@dataclass
+class _Lowering:
+    """Operators so far, and the operator that each node's stream comes from."""
+
+    plan: Plan
+    operators: list[Operator] = field(default_factory=list)
+    streams: dict[fx.Node, str] = field(default_factory=dict)
+
+    def visit(self, node: fx.Node) -> None:
+        match self.plan.kind(node):
+            case Kind.COMPUTE:
+                layer = next(item for item in self.plan.layers if item.module == node.target)
+                self.operators.extend(_layer_operators(layer))
+                self.streams[node] = layer.name
+            case Kind.ADD:
+                site = f"{label(node)}.in"
+                for source in node.all_input_nodes:
+                    self.requantize(self.plan.origin(source), site)
+                self.operators.append(Add(label(node), *_size(node), site))
+                self.streams[node] = label(node)
+            case Kind.AVERAGE_POOL | Kind.MAX_POOL:
+                self.pool(node)
+            case Kind.RELU:
+                own = self.plan.site_at(node)
+                assert own is not None  # every ReLU has one
+                self.streams[node] = self.requantize(self.plan.origin(node.all_input_nodes[0]), own)
+            case Kind.INPUT | Kind.PASS | Kind.OUTPUT:
+                pass
+        self.fork(node)
+
+    def fork(self, node: fx.Node) -> None:
+        """Requantize where a site stands right behind a sum, then duplicate for several readers."""
+        kind = self.plan.kind(node)
+        site = self.plan.site_of(node)
+        if kind in (Kind.COMPUTE, Kind.ADD, Kind.AVERAGE_POOL) and site is not None:
+            self.streams[node] = self.requantize(node, site)
+        readers = len(self.plan.consumers(node))
+        if kind not in (Kind.PASS, Kind.OUTPUT) and readers > 1:
+            assert site is not None  # several readers always get a site
+            name = f"{label(node)}.duplicate"
+            self.operators.append(Duplicate(name, *_size(node), readers, site))
+            self.streams[node] = name
+
+    def requantize(self, source: fx.Node, site: str) -> str:
+        """Emit the requantizer of a stream into a site; return its name."""
+        if source not in self.streams:
+            raise PlanError(
+                f"the model's input must be read by a layer with weights before site {site!r}, but it goes there directly."
+            )
+        stream = self.streams[source]
+        name = f"{stream}.requantize"
+        if any(op.name == name for op in self.operators):  # two residual adds read one duplicated tensor
+            name = f"{site}.requantize"
+        self.operators.append(Requantize(name, stream, *_size(source), site))
+        return name
+
+    def pool(self, node: fx.Node) -> None:
+        source = node.all_input_nodes[0]
+        site = self.plan.site_of(source)
+        assert site is not None  # pooling reads values on a grid
+        (channels, vectors), name = _size(node), label(node)
+        module = self.plan.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        kind = "max" if self.plan.kind(node) is Kind.MAX_POOL else "average"
+        height, width = shape(source)[2:]
+        if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+            kernel, (pad_y, pad_x) = pair(module.kernel_size), pair(module.padding)
+            padded, output = (height + 2 * pad_y, width + 2 * pad_x), shape(node)[2:]
+            if kernel != padded:
+                window = Window(
+                    f"{name}.window",
+                    name,
+                    channels,
+                    padded,
+                    (output[0], output[1]),
+                    kernel,
+                    pair(module.stride),
+                    (1, 1),
+                    True,
+                    site,
+                )
+                self.operators.append(window)
+        else:
+            kernel = (height, width)
+        self.operators.append(Pool(name, channels, kernel[0] * kernel[1], vectors, kind, site))
+        self.streams[node] = name
+
+
+def _size(node: fx.Node) -> tuple[int, int]:
+    """Channels and pixels of a node's tensor."""
+    size = shape(node)
+    return size[1], int(torch.Size(size[2:]).numel())
+
+
+def _layer_operators(layer: Layer) -> tuple[Operator, ...]:
+    compute: Operator = (
+        Depthwise(layer.name, layer.rows, layer.cols, layer.vectors, layer.site)
+        if layer.depthwise
+        else MatVec(layer.name, layer.rows, layer.cols, layer.vectors, layer.site)
+    )
+    if layer.kernel == (1, 1) and layer.stride == (1, 1):
+        return (compute,)
+    window = Window(
+        f"{layer.name}.window",
+        layer.name,
+        layer.in_channels,
+        layer.input_size,
+        layer.output_size,
+        layer.kernel,
+        layer.stride,
+        layer.dilation,
+        layer.depthwise,
+        layer.site,
+    )
+    return window, compute
