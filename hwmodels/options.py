@@ -1,0 +1,46 @@
+"""The choices of a cost estimate that are not numerics, folding or device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hwmodels.datapath import Multiplier
+from hwmodels.errors import BitfrontError
+from hwmodels.primitives.memory import MemoryStyle
+
+
+class OptionsError(BitfrontError):
+    """A choice that does not exist."""
+
+
+class CostModel(StrEnum):
+    """calibrated: every component, fitted where measured. finn: FINN v0.10.1's own numbers, for comparison with it."""
+
+    CALIBRATED = "calibrated"
+    FINN = "finn"
+
+
+@dataclass(frozen=True)
+class CostOptions:
+    """How a network is built and costed; strings are taken for the enum members they name.
+
+    Raises:
+        OptionsError: a choice that does not exist.
+
+    Attributes:
+        model: which formulas.
+        multiplier: whether products (and float scales) are built from LUTs or from DSP slices.
+        memory: what the weight memories are made of; other memories always take what is cheapest on the part.
+    """
+
+    model: CostModel = CostModel.CALIBRATED
+    multiplier: Multiplier = Multiplier.LUT
+    memory: MemoryStyle = MemoryStyle.AUTO
+
+    def __post_init__(self) -> None:
+        for name, kind in (("model", CostModel), ("multiplier", Multiplier), ("memory", MemoryStyle)):
+            given = getattr(self, name)
+            if given not in list(kind):
+                raise OptionsError(f"{name} must be one of {', '.join(kind)}, but got {given!r}.")
+            object.__setattr__(self, name, kind(given))

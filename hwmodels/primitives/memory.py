@@ -1,0 +1,125 @@
+"""Memories of a given width and depth in LUTs, RAMB18 or URAM288, and the rule that chooses among them.
+
+The block RAM rule is Vivado's, read off FINN's CNV w1a1 (Vivado 2022.1): the shallowest, widest RAMB36 shape that covers
+the depth, side by side, and for the rest of the width half a RAMB36 if a RAMB18 of that depth is wide enough. Of its nine
+matrix units six have exactly this many RAMB18 and three one more, which holds their 256 or 512 thresholds. FINN's own rule
+(146 RAMB18 instead of 182) lives in :mod:`hwmodels.finn`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+from math import inf
+
+from hwmodels.errors import BitfrontError
+from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div, uncalibrated
+from hwmodels.resources import Resources
+
+
+class MemoryStyleError(BitfrontError):
+    """A memory style that the part cannot build."""
+
+
+class MemoryStyle(StrEnum):
+    """What a memory is made of; auto takes the one with the lowest :func:`price`."""
+
+    AUTO = "auto"
+    BRAM = "bram"
+    LUTRAM = "lutram"
+    URAM = "uram"
+
+
+RAMB36_SHAPES = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
+"""(depth in words, width in bits) of one RAMB36 in simple dual-port mode, shallowest first (UG573, table 1-10)."""
+
+URAM_DEPTH, URAM_WIDTH = 4096, 72
+"""Words and bits of one URAM288 (UG573, chapter 2)."""
+
+LUT_PRICE = 2
+"""How much dearer a share of the LUTs is than the same share of the block memories, which nothing else needs (assumed)."""
+
+_BRAM_BAND = ErrorBand(BandKind.MEASURED, "postsynth_cnv_w1a1_pynqz2.json: nine weight memories", 0.0, 0.0)
+_BRAM_SOURCE = "Vivado's aspect rule, read off FINN's CNV w1a1 after implementation; shapes UG573, table 1-10"
+
+
+def bram18(width: int, depth: int) -> int:
+    """RAMB18 for `depth` words of `width` bits; deeper than 32,768 words, whole rows of RAMB36 are stacked."""
+    rows, deep = divmod(depth - 1, RAMB36_SHAPES[-1][0])
+    blocks = rows * width * 2
+    shape = next(shape_width for shape_depth, shape_width in RAMB36_SHAPES if deep < shape_depth)
+    rest = width % shape
+    blocks += width // shape * 2
+    if rest:
+        blocks += 1 if shape > 1 and rest <= shape // 2 else 2
+    return blocks
+
+
+def uram(width: int, depth: int) -> int:
+    """URAM288 for `depth` words of `width` bits."""
+    return ceil_div(width, URAM_WIDTH) * ceil_div(depth, URAM_DEPTH)
+
+
+def lutram(width: int, depth: int) -> int:
+    """LUT6 for `depth` words of `width` bits as distributed memory with one read port.
+
+    A LUT6 holds 64 words of one bit or 32 words of two; up to 256 words the slice's own multiplexers (F7, F8) select,
+    beyond them a LUT6 selects among four such columns. Derived (UG574, chapter 2).
+    """
+    if depth <= 32:
+        return ceil_div(width, 2)
+    columns = ceil_div(depth, 256)
+    return width * (ceil_div(depth, 64) + ceil_div(columns - 1, 3))
+
+
+@lru_cache(maxsize=8192)
+def memory(component: str, width: int, depth: int, style: MemoryStyle, capacity: Resources) -> Cost:
+    """A memory of `depth` words of `width` bits.
+
+    Args:
+        component: its name in the report.
+        capacity: of the part; auto compares prices on it, and a part without URAM builds none.
+
+    Raises:
+        MemoryStyleError: URAM is asked for, but the part has none.
+    """
+    if style is MemoryStyle.URAM and not capacity.uram:
+        raise MemoryStyleError(f"{component} can only be kept in URAM on a part that has it; use bram, lutram or auto.")
+    if style is MemoryStyle.AUTO:
+        style = _cheapest(width, depth, capacity)
+    size = f"{depth} words x {width} bits"
+    match style:
+        case MemoryStyle.LUTRAM:
+            lut = lutram(width, depth)
+            formula = f"{size} in LUT6 (64x1 or 32x2 each): {lut}"
+            band = uncalibrated("derived from the LUT6's size")
+            return Cost(component, Resources(lut=lut, ff=width), formula, "UG574, chapter 2", band)
+        case MemoryStyle.URAM:
+            blocks = uram(width, depth)
+            formula = f"{size}: ceil({width}/72) * ceil({depth}/4096) URAM = {blocks}"
+            return Cost(component, Resources(uram=blocks), formula, "UG573, chapter 2", uncalibrated("derived"))
+        case _:
+            blocks = bram18(width, depth)
+            formula = f"{size} in the shallowest RAMB36 shape that covers the depth: {blocks} RAMB18"
+            return Cost(component, Resources(bram18=blocks), formula, _BRAM_SOURCE, _BRAM_BAND)
+
+
+def price(resources: Resources, capacity: Resources) -> float:
+    """What `resources` are worth on a part: the sum of their shares of it, LUTs counted double; infinite if it has none."""
+    shares = (
+        (LUT_PRICE * resources.lut, capacity.lut),
+        (resources.bram18, capacity.bram18),
+        (resources.uram, capacity.uram),
+        (resources.dsp, capacity.dsp),
+    )
+    return sum(used / held if held else inf for used, held in shares if used)
+
+
+def _cheapest(width: int, depth: int, capacity: Resources) -> MemoryStyle:
+    """The style with the lowest price; LUTRAM before BRAM before URAM if equal."""
+    candidates = {
+        MemoryStyle.LUTRAM: Resources(lut=lutram(width, depth)),
+        MemoryStyle.BRAM: Resources(bram18=bram18(width, depth)),
+        MemoryStyle.URAM: Resources(uram=uram(width, depth)),
+    }
+    return min(candidates, key=lambda style: price(candidates[style], capacity))

@@ -1,0 +1,85 @@
+"""A sliding-window generator: line buffer, addresses and control.
+
+LUTs with a distributed buffer: 150 + 4/3 * Q*A * ceil(D/64), a lead that fits the six RTL window generators of FINN's CNV
+w1a1 after implementation (Vivado 2022.1) within 10 %, where FINN's own estimate is 52-100 % above; 104 flip-flops are their
+mean (96..113). The buffer depth D is FINN's (`convolutioninputgenerator_rtl.py`), and so are the cycles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div, ceil_log2
+from hwmodels.primitives.memory import MemoryStyle, memory
+from hwmodels.resources import Resources
+
+_BASE_LUTS, _BASE_FFS = 150, 104
+_BAND = ErrorBand(BandKind.MEASURED, "postsynth_cnv_w1a1_pynqz2.json: six RTL window generators", 0.065, 0.10)
+_SOURCE = "fitted by eye to FINN's CNV w1a1 after implementation; buffer depth of FINN's convolutioninputgenerator_rtl"
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowShape:
+    """Geometry of a window generator; pairs are (height, width) in pixels, the input padded already."""
+
+    channels: int
+    input_size: Pair
+    output_size: Pair
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    depthwise: bool
+
+    @property
+    def span(self) -> int:
+        """Pixels from the first to the last of a window, less one, in the order in which they arrive."""
+        return (self.kernel[0] - 1) * self.dilation[0] * self.input_size[1] + (self.kernel[1] - 1) * self.dilation[1]
+
+    def cycles(self, lanes: int, parallel: bool) -> int:
+        """Cycles per frame with `lanes` channels per cycle; `parallel` windows leave whole (FINN v0.10.1; derived)."""
+        fold = self.channels // lanes
+        if parallel:
+            return self.input_size[0] * self.input_size[1] * fold + 2
+        taps = self.kernel[0] * self.kernel[1]
+        row = max(self.output_size[1] * taps * fold, self.stride[1] * self.input_size[1] * fold)
+        cycles = (self.span + 1) * fold + self.output_size[0] * row
+        if not self.depthwise:
+            return cycles
+        cycles += self.output_size[0] * self.output_size[1] * (self.stride[1] - 1) * (fold - 1)
+        return cycles + (self.stride[0] - 1) * self.input_size[1] * fold
+
+    def buffer_depth(self, lanes: int, parallel: bool) -> int:
+        """Words of `lanes` channels that the buffer holds (FINN v0.10.1)."""
+        fold = self.channels // lanes
+        if parallel:
+            return self.span * fold + 2
+        taps = self.kernel[0] * self.kernel[1]
+        ahead = max(0, self.stride[1] - 1 - taps) + max(0, (self.stride[0] - 1) * self.input_size[1] - taps)
+        return (self.span + 1 + ahead) * fold
+
+
+@lru_cache(maxsize=8192)
+def window(shape: WindowShape, bits: int, lanes: int, parallel: bool, style: MemoryStyle, capacity: Resources) -> Cost:
+    """The window generator of `bits`-bit activations, `lanes` channels per cycle.
+
+    A parallel window keeps the window itself in flip-flops and the lines between its rows in memory (never measured).
+    """
+    width, depth = lanes * bits, shape.buffer_depth(lanes, parallel)
+    registers = shape.kernel[0] * shape.kernel[1] * width if parallel else 0
+    buffer = memory("window buffer", width, depth, style, capacity).resources
+    if buffer.bram18 or buffer.uram:
+        resources = Resources(
+            lut=_BASE_LUTS + 2 * ceil_log2(depth), ff=_BASE_FFS + registers, bram18=buffer.bram18, uram=buffer.uram
+        )
+        formula = f"150 + 2*ceil(log2(D)) LUT and a block memory; D = {depth} words of {width} bits"
+        band = _BAND.extrapolated("the measured ones keep their buffer in LUTs")
+    else:
+        luts = _BASE_LUTS + 4 / 3 * width * ceil_div(depth, 64)
+        resources = Resources(lut=luts, ff=_BASE_FFS + registers)
+        formula = f"150 + 4/3*Q*A*ceil(D/64); Q*A = {width} bits, D = {depth} words"
+        in_range = 24 <= width <= 32 and 52 <= depth <= 126 and not parallel
+        band = _BAND if in_range else _BAND.extrapolated(f"Q*A = {width}, D = {depth}, parallel = {parallel}")
+    return Cost("window", resources, formula, _SOURCE, band)

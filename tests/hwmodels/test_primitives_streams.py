@@ -1,0 +1,199 @@
+"""Windows, FIFOs, converters, requantizers, adds and pools: FINN's CNV after implementation, and properties."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwmodels.catalog import integers, minifloats, parse_element
+from hwmodels.devices import get_device
+from hwmodels.formats import ElementFormat
+from hwmodels.primitives.cost import BandKind
+from hwmodels.primitives.elementwise import add, pool
+from hwmodels.primitives.memory import MemoryStyle, price
+from hwmodels.primitives.requantize import Rescale, _Requantizer, requantize
+from hwmodels.primitives.scale import scale_multiplier
+from hwmodels.primitives.stream import duplicate, fifo, width_converter
+from hwmodels.primitives.window import WindowShape, window
+from hwmodels.resources import Resources
+
+POST_SYNTH = json.loads((Path(__file__).parents[1] / "golden/finn/postsynth_cnv_w1a1_pynqz2.json").read_text())
+WINDOWS = [layer for layer in POST_SYNTH["layers"] if "IFMDim" in layer]
+CAPACITY = get_device("xc7z020").resources
+PREFIX = "StreamingDataflowPartition_1_"
+MULTIPLY = Rescale(power_of_two=False, per_channel=True)
+
+
+def shape_of(layer) -> WindowShape:
+    return WindowShape(
+        channels=layer["IFMChannels"],
+        input_size=tuple(layer["IFMDim"]),
+        output_size=tuple(layer["OFMDim"]),
+        kernel=tuple(layer["K"]),
+        stride=tuple(layer["stride"]),
+        dilation=(1, 1),
+        depthwise=False,
+    )
+
+
+@pytest.mark.parametrize("layer", WINDOWS, ids=lambda layer: layer["name"])
+def test_window_after_implementation_lies_within_the_stated_band(layer) -> None:
+    bits = 8 if layer["idt"] == "INT8" else 1
+    shape = shape_of(layer)
+    cost = window(shape, bits, layer["SIMD"], False, MemoryStyle.LUTRAM, CAPACITY)
+    assert cost.band.kind is BandKind.MEASURED
+    assert cost.band.p90 is not None
+    assert abs(cost.resources.lut / layer["post_synth"]["LUT"] - 1) <= cost.band.p90
+    assert abs(cost.resources.ff / layer["post_synth"]["FF"] - 1) <= 0.1
+    assert shape.buffer_depth(layer["SIMD"], False) == layer["buffer_depth"]
+    assert shape.cycles(layer["SIMD"], False) == layer["finn_estimate"]["cycles"]
+
+
+def test_there_are_six_windows_and_their_median_is_stated() -> None:
+    errors = sorted(
+        abs(
+            window(
+                shape_of(w), 8 if w["idt"] == "INT8" else 1, w["SIMD"], False, MemoryStyle.LUTRAM, CAPACITY
+            ).resources.lut
+            / w["post_synth"]["LUT"]
+            - 1
+        )
+        for w in WINDOWS
+    )
+    assert len(errors) == 6
+    assert (errors[2] + errors[3]) / 2 <= 0.065
+
+
+# CNV's folding gives the widths (bits): in, out
+CONVERTERS = {
+    0: (8, 24),
+    1: (16, 32),
+    2: (32, 64),
+    3: (64, 32),
+    4: (16, 32),
+    5: (16, 128),
+    6: (128, 32),
+    7: (4, 32),
+    8: (1, 4),
+    9: (1, 8),
+}
+
+
+@pytest.mark.parametrize("number", CONVERTERS)
+def test_width_converter_after_implementation(number: int) -> None:
+    measured = POST_SYNTH["other_post_synth"][f"{PREFIX}StreamingDataWidthConverter_rtl_{number}"]
+    cost = width_converter(*CONVERTERS[number])
+    assert cost.resources.ff == measured["FF"]
+    assert abs(cost.resources.lut - measured["LUT"]) <= 2
+    assert cost.band.kind is BandKind.MEASURED
+
+
+# width (bits) of each FIFO in CNV; its depth follows from the measured SRLs
+FIFOS = {0: 24, 1: 32, 2: 32, 3: 32, 4: 32, 5: 8}
+
+
+@pytest.mark.parametrize("number", FIFOS)
+def test_fifo_after_implementation_lies_within_the_stated_band(number: int) -> None:
+    measured = POST_SYNTH["other_post_synth"][f"{PREFIX}StreamingFIFO_rtl_{number}"]
+    width = FIFOS[number]
+    cost = fifo("FIFO", 32 * (measured["SRL"] // width), width, MemoryStyle.LUTRAM, CAPACITY)
+    assert cost.band.p90 is not None
+    assert abs(cost.resources.lut / measured["LUT"] - 1) <= cost.band.p90
+    assert cost.resources.ff == measured["FF"]
+
+
+def test_least_fifo_after_implementation() -> None:
+    measured = POST_SYNTH["other_post_synth"][f"{PREFIX}StreamingFIFO_rtl_6"]
+    cost = fifo("FIFO", 2, 1, MemoryStyle.AUTO, CAPACITY)
+    assert (cost.resources.lut, cost.resources.ff) == (measured["LUT"], measured["FF"])
+
+
+def test_thresholds_after_implementation() -> None:
+    """One unit of eight search steps on 9-bit sums: 71 LUT and 243 FF beside the memory, which is in block RAM there."""
+    measured = POST_SYNTH["other_post_synth"][f"{PREFIX}Thresholding_rtl_0"]
+    plenty = Resources(lut=1, bram18=10**9)  # a part on which block RAM costs nothing
+    search = _Requantizer(9, parse_element("uint8"), 3, 1, MULTIPLY, 1, "xc7", plenty).thresholds()
+    assert abs(search.resources.lut / measured["LUT"] - 1) < 0.02
+    assert abs(search.resources.ff / measured["FF"] - 1) < 0.02
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_converters_between_equal_widths_are_free_and_others_are_not(left: int, right: int) -> None:
+    cost = width_converter(left, right).resources
+    assert (cost.lut == 0 and cost.ff == 0) == (left == right)
+
+
+@given(st.integers(1, 64), st.integers(2, 4000))
+def test_deeper_and_wider_fifos_cost_more(width: int, depth: int) -> None:
+    def luts(words: int, bits: int) -> float:
+        return fifo("FIFO", words, bits, MemoryStyle.LUTRAM, CAPACITY).resources.lut
+
+    assert 0 < luts(depth, width) <= luts(depth + 1, width)
+    assert luts(depth, width) < luts(depth, width + 1)
+
+
+elements = st.sampled_from([*integers(), *minifloats()])
+
+
+@given(elements, st.integers(4, 40), st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 2, 4, 16]))
+def test_the_cheaper_requantizer_is_built_and_passes_save(
+    output: ElementFormat, bits: int, lanes: int, passes: int
+) -> None:
+    def cost(sum_bits: int, count: int, turns: int, rescale: Rescale = MULTIPLY):
+        made = requantize(sum_bits, output, 64, count, rescale, passes=turns, family="xcup", capacity=CAPACITY)
+        return made.resources
+
+    once = cost(bits, lanes, passes)
+    assert once.lut > 0
+    assert once.ff > 0
+    assert price(cost(bits, lanes, 16), CAPACITY) <= price(cost(bits, lanes, 1), CAPACITY)
+    assert price(once, CAPACITY) <= price(cost(bits + 1, lanes, passes), CAPACITY)
+    wires = Rescale(power_of_two=True, per_channel=False)
+    assert price(cost(bits, lanes, passes, wires), CAPACITY) <= price(once, CAPACITY)
+
+
+def test_scales_on_dsp_slices_take_no_luts() -> None:
+    rescale = Rescale(power_of_two=False, per_channel=True, dsp="DSP48E2")
+    on_dsp = requantize(24, parse_element("int8"), 64, 4, rescale, family="xcup", capacity=CAPACITY)
+    on_lut = requantize(24, parse_element("int8"), 64, 4, MULTIPLY, family="xcup", capacity=CAPACITY)
+    assert on_dsp.resources.dsp == 4
+    assert on_dsp.resources.lut < on_lut.resources.lut
+    assert scale_multiplier(28, dsp="DSP48E2", family="xcup")[0].dsp == 2
+    assert scale_multiplier(24, dsp="DSP58", family="versal")[0].dsp == 1
+
+
+def test_conversion_back_to_a_minifloat_is_paid_for() -> None:
+    """The conversion that "Shedding the Bits" leaves out: a power-of-two rescale to 8 bits, integer and minifloat."""
+    wires = Rescale(power_of_two=True, per_channel=False)
+    int8, e4m3, e5m2 = (
+        requantize(24, parse_element(name), 2048, 1, wires, family="xcup", capacity=CAPACITY).resources.lut
+        for name in ("int8", "finite_e4m3", "finite_e5m2")
+    )
+    assert int8 < e4m3 < e5m2
+
+
+@given(elements, st.sampled_from([1, 2, 4]))
+def test_adds_and_pools_cost_and_scale_with_their_lanes(fmt: ElementFormat, lanes: int) -> None:
+    for build in (
+        lambda n: add(fmt, n, "xcup"),
+        lambda n: pool(fmt, 16, 16, 1, "average", n, "xcup"),
+        lambda n: pool(fmt, 16, 4, 8, "max", n, "xcup"),
+    ):
+        one, more = build(1).resources, build(2 * lanes).resources
+        assert one.lut > 0
+        assert one.ff > 0
+        assert more.carry8 == 2 * lanes * one.carry8
+
+
+def test_minifloats_are_dearer_to_add_than_integers_of_their_width() -> None:
+    luts = [
+        add(parse_element(name), 4, "xcup").resources.lut for name in ("int8", "e3m4", "finite_e4m3", "finite_e5m2")
+    ]
+    assert luts == sorted(luts)
+    assert luts[0] < luts[1]
+
+
+def test_a_duplicate_is_not_free() -> None:
+    assert duplicate(32, 3).resources.lut > duplicate(32, 2).resources.lut > 0
