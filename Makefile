@@ -21,7 +21,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: env
 	$(BIN)/dse run sweeps/digits.yaml --results $(RESULTS)
 	$(BIN)/dse front $(RESULTS)/digits
-	$(BIN)/dse export $(RESULTS)/digits --point best --to qonnx
+	$(BIN)/dse export $(RESULTS)/digits --point knee --to qonnx
 
 test: env
 	$(BIN)/python -m pytest -n auto

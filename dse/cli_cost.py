@@ -184,7 +184,8 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str]]
         raise CostError(f"--batch must be a CSV file, but {path} is not: {error}.") from None
     if "op" not in header or not lines:
         raise CostError(
-            f"{path} must have a header with the column op and at least one row, but its header is {', '.join(header) or 'empty'}."
+            f"{path} must have a header with the column op and at least one row below it, but its header is "
+            f"{', '.join(header) or 'empty'} and it has {len(lines)} rows."
         )
     for number, row in lines:
         if None in row or None in row.values():
@@ -233,9 +234,8 @@ def _print(report: CostReport, device: Device, clock_mhz: float, asked: Mapping[
     table.add_section()
     table.add_row("total", "", *[f"{v:,.0f}" for v in report.total.as_dict().values()], style="bold")
     console.print(table)
-    typer.echo(
-        f"{report.max_cycles:,} cycles per frame (bottleneck {report.bottleneck}): {report.fps(clock_mhz):,.1f} fps at {clock_mhz:g} MHz"
-    )
+    rate = f"{report.fps(clock_mhz):,.1f} fps at {clock_mhz:g} MHz"
+    typer.echo(f"{report.max_cycles:,} cycles per frame (bottleneck {report.bottleneck}): {rate}")
     for shortage in over:
         typer.echo(
             f"exceeds {device.name}: {shortage['needed']:,.0f} {shortage['name']} of {shortage['available']:,.0f}"

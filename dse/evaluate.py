@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from workloads.base import Metrics
     from workloads.plan import Plan
 
+BATCH = 100
+"""Images per forward pass: small enough for the rounding kernel's temporaries to stay in cache (3-5 times faster than 500)."""
+
 
 @dataclass(frozen=True)
 class Evaluator:
@@ -86,7 +89,7 @@ class Evaluator:
         start = time.perf_counter()
         try:
             quantized = quantize(self.model, self.plan, spec, self.calibration_set)
-            metrics = evaluate_top1(quantized.module, *self.test_set)
+            metrics = evaluate_top1(quantized.module, *self.test_set, batch_size=BATCH)
         except BitfrontError as error:
             return Refusal(status="refused", reason=str(error), seconds=time.perf_counter() - start)
         except (ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -103,7 +106,7 @@ class Evaluator:
         from workloads.metrics import evaluate_top1
 
         start = time.perf_counter()
-        metrics = evaluate_top1(self.plan.graph, *self.test_set)
+        metrics = evaluate_top1(self.plan.graph, *self.test_set, batch_size=BATCH)
         weights = sum(p.numel() for p in self.plan.graph.parameters() if p.dim() > 1)
         return _accuracy(metrics, {}, 32 * weights, time.perf_counter() - start)
 

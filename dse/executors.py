@@ -43,7 +43,7 @@ class LocalExecutor:
         for spec in specs:
             yield spec.key, self._evaluator.accuracy(spec)
 
-    def close(self) -> None:
+    def close(self, *, now: bool = False) -> None:
         """Nothing to let go of."""
 
 
@@ -68,10 +68,11 @@ class PoolExecutor:
         for future in as_completed(futures):
             yield futures[future].key, future.result()
 
-    def close(self) -> None:
-        """Stop the workers without waiting for what they are at."""
-        for process in list((self._pool._processes or {}).values()):
-            process.terminate()
+    def close(self, *, now: bool = False) -> None:
+        """Stop the workers; `now`: without waiting for what they are at."""
+        if now:
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -83,7 +83,8 @@ class PointExport:
                 f"largest difference {gate.largest_difference:.3g} ({gate.relative_difference:.2g} of the largest logit){ties}",
                 f"  top-1 of the file {gate.top1_exported:.4f}, of the quantized model {gate.top1_model:.4f}{differs}",
                 f"  cost from the file {_brief(self.cost_from_file)}, {self.cycles_from_file:,} cycles",
-                f"  cost of the point  {_brief(self.cost)}, {self.cycles:,} cycles: {'equal' if self.cost_equal else 'NOT EQUAL'}",
+                f"  cost of the point  {_brief(self.cost)}, {self.cycles:,} cycles: "
+                f"{'equal' if self.cost_equal else 'NOT EQUAL'}",
                 f"  {'equal: the file is what was measured' if self.equal else 'NOT EQUAL: the file is not what was measured'}",
             )
         )
@@ -142,9 +143,8 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
     if point_id != "knee":
         row = results.row(point_id)
         if row.status not in ("ok", "too_big") or row.top1 is None:
-            raise RecordError(
-                f"a point must have been measured to be exported, but {row.id} was {row.status}: {row.reason or 'no datapath'}."
-            )
+            reason = row.reason or "it has no datapath"
+            raise RecordError(f"a point must have been measured to be exported, but {row.id} is {row.status}: {reason}")
         return row
     evaluator = Evaluator.of(results.config)
     writable = []
@@ -156,7 +156,8 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
         writable.append(row)
     if not writable:
         raise ExportError(
-            f"the front of {results.config.name} must hold a point that {exporter} can write ({EXPORTERS[exporter].holds}), but it has none."
+            f"the front of {results.config.name} must hold a point that {exporter} can write "
+            f"({EXPORTERS[exporter].holds}), but it has none."
         )
     return find_knee(writable, results.objectives)
 

@@ -103,10 +103,9 @@ def front_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective]
         axes.set_yticks([t for t in _ACCURACY_TICKS if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]])
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_minor_formatter(lambda value, _: "")
-    axes.set_xscale("log")
-    axes.xaxis.set_minor_formatter(_thousands)
+    if x[0] > 0 and max(cost.read(r.model_dump()) for r in feasible) > 10 * x[0]:
+        axes.set_xscale("log")
     axes.xaxis.set_major_formatter(_thousands)
-    axes.tick_params(axis="x", which="both", labelsize=8)
     axes.grid(alpha=0.25, which="both")
     axes.legend(loc="lower right", fontsize=8)
     return figure

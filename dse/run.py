@@ -59,7 +59,7 @@ def _run(sweep: Sweep, workers: int) -> tuple[dict[str, Any], bool]:
         print("interrupted; every finished point is stored, the same command goes on", file=sys.stderr)
     finally:
         signal.signal(signal.SIGTERM, previous)
-        executor.close()
+        executor.close(now=interrupted)
     rows = sweep.store.rows()
     if rows:
         write_points(sweep.folder, rows)

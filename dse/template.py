@@ -26,7 +26,7 @@ space:
   # rtn: round to nearest; axe: GPTQ whose codes are safe in the accumulator that is asked for (integers only)
   recipe: [rtn, bias_correction, gptq, gptq+bias_correction, axe]
   # P in bits: auto is the width that each layer's weights are proved to need; a number must be proved for every layer
-  accumulator: [auto, "16", "18", "20", "22"]
+  accumulator: [auto, "18", "20", "22"]
   tile: [none]              # T, products per inner accumulator (axe only)
 
 rules:
@@ -45,7 +45,7 @@ hardware:
 
 search:
   sampler: nsga2            # nsga2, tpe, gp, random
-  trials: 120               # numerics points, all different
+  trials: 200               # numerics points, all different
   batch: 8                  # points asked for at once; more workers than this would wait
   population: 16            # of nsga2
 

@@ -37,7 +37,7 @@ class Device:
     """One part. `clock_mhz` is the clock a design is assumed to run at where nobody says otherwise (assumed).
 
     Attributes:
-        name: short name in lower case, e.g. xczu3eg.
+        name: short name as data sheets write it, XCZU3EG.
         part: a full orderable part name, as FPGA tools and FINN want it.
         resources: capacity; a RAMB36 counts as two RAMB18, `carry8` as the module describes.
         source: data sheet and table of the capacity.
@@ -58,7 +58,7 @@ def _capacity(*, lut: int, ff: int, dsp: int, ramb36: int, uram: int) -> Resourc
 
 _TABLE = (
     Device(
-        "xc7z020",
+        "XC7Z020",
         "xc7z020clg400-1",
         family=Family.XC7,
         dsp="DSP48E1",
@@ -67,7 +67,7 @@ _TABLE = (
         source="DS190, Zynq-7000 SoC data sheet: overview, table 1 (Z-7020; Pynq-Z1, Pynq-Z2)",
     ),
     Device(
-        "xczu3eg",
+        "XCZU3EG",
         "xczu3eg-sbva484-1-e",
         family=Family.XCUP,
         dsp="DSP48E2",
@@ -76,7 +76,7 @@ _TABLE = (
         source="DS891, Zynq UltraScale+ MPSoC data sheet: overview, EG device feature table (ZU3EG; Ultra96-V2)",
     ),
     Device(
-        "xczu7ev",
+        "XCZU7EV",
         "xczu7ev-ffvc1156-2-e",
         family=Family.XCUP,
         dsp="DSP48E2",
@@ -85,7 +85,7 @@ _TABLE = (
         source="DS891, Zynq UltraScale+ MPSoC data sheet: overview, EV device feature table (ZU7EV; ZCU104)",
     ),
     Device(
-        "xcu250",
+        "XCU250",
         "xcu250-figd2104-2L-e",
         family=Family.XCUP,
         dsp="DSP48E2",
@@ -94,7 +94,7 @@ _TABLE = (
         source="DS962, Alveo U200 and U250 data sheet, FPGA resource table (whole chip, no shell taken off)",
     ),
     Device(
-        "xcu55c",
+        "XCU55C",
         "xcu55c-fsvh2892-2L-e",
         family=Family.XCUP,
         dsp="DSP48E2",
@@ -103,7 +103,7 @@ _TABLE = (
         source="DS978, Alveo U55C data sheet, FPGA resource table (whole chip, no shell taken off)",
     ),
     Device(
-        "xcvc1902",
+        "XCVC1902",
         "xcvc1902-vsva2197-2MP-e-S",
         family=Family.VERSAL,
         dsp="DSP58",
@@ -125,7 +125,7 @@ def get_device(name: str) -> Device:
     Raises:
         DeviceError: no known part has this name.
     """
-    text = name.strip().lower()
+    text = name.strip().upper()
     if text in DEVICES:
         return DEVICES[text]
     for device in DEVICES.values():

@@ -82,7 +82,7 @@ def test_batch_appends_the_costs_of_every_row(table):
     done = dse("cost", "--batch", source, "--model", "finn")
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    expected = list(csv.DictReader(source.open()))
+    expected = list(csv.DictReader(io.StringIO(source.read_text())))
     assert len(rows) == len(expected)
     assert tuple(rows[0])[-7:] == COSTED
     for row, golden in zip(rows, expected, strict=True):

@@ -14,6 +14,7 @@ from hwmodels.datapath import Multiplier
 def config(**space):
     data = yaml.safe_load(render("digits-resnet", "x"))
     data["space"] = {"weight": ["int4", "e2m1"], "activation": ["int4", "e2m1"]} | space
+    data["hardware"]["multiplier"] = ["lut", "dsp"]
     return parse_config(yaml.safe_dump(data))
 
 

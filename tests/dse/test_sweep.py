@@ -1,5 +1,7 @@
 """The sweep: one quantization per numerics key, costed before quantized, and resumed to the same result from any state."""
 
+import itertools
+
 import pytest
 import yaml
 
@@ -51,6 +53,7 @@ class FakeExecutor:
 def config(trials=22, **changes):
     data = yaml.safe_load(render("digits-resnet", "x"))
     data["search"] |= {"trials": trials, "batch": 4, "population": 4}
+    data["hardware"] |= {"multiplier": ["lut", "dsp"]}
     for section, values in changes.items():
         data[section] |= values
     return parse_config(yaml.safe_dump(data))
@@ -96,7 +99,7 @@ def test_a_failing_point_is_recorded_with_its_reason_and_the_sweep_goes_on(tmp_p
 
 def test_what_cannot_fit_is_costed_and_recorded_but_never_quantized(tmp_path, layers):
     executor = FakeExecutor(layers)
-    _, rows = run(tmp_path, config(hardware={"utilization": 0.01}), executor)
+    _, rows = run(tmp_path, config(hardware={"utilization": 0.01}, space={"accumulator": ["auto"]}), executor)
     searched = [r for r in rows if not r.id.startswith(("int8", "float"))]
     assert {r.status for r in searched} == {"too_big"}
     assert all("must fit XCZU3EG at 1% utilization, but it needs" in str(r.reason) and r.lut for r in searched)
@@ -104,12 +107,21 @@ def test_what_cannot_fit_is_costed_and_recorded_but_never_quantized(tmp_path, la
 
 
 def test_a_too_narrow_accumulator_is_refused_with_the_layer_and_its_width(tmp_path, layers):
-    space = {"accumulator": ["16"], "recipe": ["rtn"], "weight": ["int4", "int2_narrow"]}
+    space = {"accumulator": ["16"], "recipe": ["gptq"], "weight": ["int4", "int2_narrow"]}
     _, rows = run(tmp_path, config(space=space), FakeExecutor(layers))
     by_weight = {r.weight: r for r in rows if r.accumulator == "16"}
     assert by_weight["int2_narrow"].status == "ok"
     assert by_weight["int4"].status == "refused"
     assert f"layer {layers[0]} needs an accumulator of 18 bits, but P=16" in str(by_weight["int4"].reason)
+
+
+def test_a_width_that_rounding_alone_shows_too_narrow_is_refused_without_quantizing(tmp_path, layers):
+    executor = FakeExecutor(layers)
+    _, rows = run(tmp_path, config(space={"accumulator": ["12"], "recipe": ["rtn", "bias_correction"]}), executor)
+    searched = [r for r in rows if r.accumulator == "12"]
+    assert {r.status for r in searched} == {"refused"}
+    assert all("but P=12 was asked for; give P >= " in str(r.reason) and r.top1 is None for r in searched)
+    assert len(executor.asked) == 1  # the INT8 reference alone
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2, 5, 7, 11])
@@ -154,6 +166,6 @@ def test_the_hypervolume_never_falls_and_is_a_share(tmp_path, layers):
     sweep, rows = run(tmp_path, config(), FakeExecutor(layers), lambda done, total, row, volume: seen.append((done, volume)))
     assert [done for done, _ in seen] == list(range(1, 23))
     volumes = [v for _, v in seen]
-    assert volumes == sorted(volumes)
+    assert all(later >= earlier - 1e-12 for earlier, later in itertools.pairwise(volumes))
     assert 0 < volumes[-1] < 1
     assert front_volume(rows, sweep.objectives) == pytest.approx(volumes[-1])

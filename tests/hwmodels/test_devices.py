@@ -8,12 +8,12 @@ from hwmodels.resources import Resources
 
 # data sheets: LUT, FF, RAMB36, URAM, DSP (DS190, DS891, DS962, DS978, DS950)
 DATA_SHEETS = {
-    "xc7z020": (53_200, 106_400, 140, 0, 220),
-    "xczu3eg": (70_560, 141_120, 216, 0, 360),
-    "xczu7ev": (230_400, 460_800, 312, 96, 1_728),
-    "xcu250": (1_728_000, 3_456_000, 2_688, 1_280, 12_288),
-    "xcu55c": (1_303_680, 2_607_360, 2_016, 960, 9_024),
-    "xcvc1902": (899_840, 1_799_680, 967, 463, 1_968),
+    "XC7Z020": (53_200, 106_400, 140, 0, 220),
+    "XCZU3EG": (70_560, 141_120, 216, 0, 360),
+    "XCZU7EV": (230_400, 460_800, 312, 96, 1_728),
+    "XCU250": (1_728_000, 3_456_000, 2_688, 1_280, 12_288),
+    "XCU55C": (1_303_680, 2_607_360, 2_016, 960, 9_024),
+    "XCVC1902": (899_840, 1_799_680, 967, 463, 1_968),
 }
 
 
@@ -54,6 +54,6 @@ def test_unknown_parts_are_refused_with_the_choices(name: str) -> None:
     with pytest.raises(DeviceError) as error:
         get_device(name)
     assert str(error.value) == (
-        "a device must be one of xc7z020, xczu3eg, xczu7ev, xcu250, xcu55c, xcvc1902 (or such a part's full name), but "
+        "a device must be one of XC7Z020, XCZU3EG, XCZU7EV, XCU250, XCU55C, XCVC1902 (or such a part's full name), but "
         f"got {name!r}."
     )
