@@ -165,7 +165,7 @@ def _batch(path: Path, model: CostModel, json: bool) -> None:
     writer.writerows(costed)
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str]]]]:
+def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     try:
         if path.stat().st_size > MAX_CSV_BYTES:
             raise CostError(

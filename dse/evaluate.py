@@ -180,21 +180,24 @@ def make_row(
     """The row of one variant. `outcome` is its accuracy, its refusal, or the reason (text) why it was never quantized."""
     common = _described(point_id, choice, point)
     if isinstance(outcome, str):
-        return Row(**common, **_cost_columns(evaluator, point, None), status="too_big", reason=outcome)
+        return _row(common, _cost_columns(evaluator, point, None), status="too_big", reason=outcome)
     if isinstance(outcome, Refusal):
-        return Row(**common, status=outcome.status, reason=outcome.reason, seconds=outcome.seconds)
-    measured = {
-        name: getattr(outcome, name) for name in ("top1", "top1_low", "top1_high", "samples", "loss", "weight_bits")
-    }
-    measured |= {"seconds": outcome.seconds, "accumulator_bits": max(outcome.widths.values())}
+        return _row(common, status=outcome.status, reason=outcome.reason, seconds=outcome.seconds)
+    names = ("top1", "top1_low", "top1_high", "samples", "loss", "weight_bits", "seconds")
+    measured = {name: getattr(outcome, name) for name in names}
+    measured |= {"accumulator_bits": max(outcome.widths.values())}
     if reason := too_narrow(point.numerics, outcome.widths):
-        return Row(**common, **measured, status="refused", reason=reason)
+        return _row(common, measured, status="refused", reason=reason)
     try:
         report = evaluator.cost(point, outcome.widths)
     except BitfrontError as error:
-        return Row(**common, **measured, status="refused", reason=str(error))
+        return _row(common, measured, status="refused", reason=str(error))
     reason = _exceeded(report, point, utilization)
-    return Row(**common, **measured, **_columns(report, point), status="too_big" if reason else "ok", reason=reason)
+    return _row(common, measured, _columns(report, point), status="too_big" if reason else "ok", reason=reason)
+
+
+def _row(*columns: Mapping[str, object], **more: object) -> Row:
+    return Row.model_validate({name: value for part in (*columns, more) for name, value in part.items()})
 
 
 def _described(point_id: str, choice: Choice | None, point: DesignPoint) -> dict[str, object]:

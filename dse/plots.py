@@ -223,5 +223,5 @@ def _model_note(rows: Sequence[Row]) -> str:
     return f"{rows[0].model} model, up to {share:.0%} from lines not yet calibrated"
 
 
-def _thousands(value: float, _position: int | None = None) -> str:
+def _thousands(value: float, _position: float) -> str:
     return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"

@@ -15,7 +15,8 @@ COSTED = ("lut", "carry8", "ff", "dsp", "bram18", "uram", "cycles")
 
 
 def dse(*arguments, cwd=None):
-    return subprocess.run([sys.executable, "-m", "dse", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
+    command = [sys.executable, "-m", "dse", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
 
 
 def test_help_has_examples_for_every_command():
@@ -64,7 +65,8 @@ def test_a_mistake_exits_2_with_one_sentence_and_no_traceback(tmp_path, argument
 
 
 def test_cost_of_one_operator_names_formula_source_and_band():
-    arguments = ("--rows", 64, "--cols", 576, "--vectors", 196, "--pe", 8, "--simd", 16, "--weight", "int4", "--activation", "uint4")
+    shape = ("--rows", 64, "--cols", 576, "--vectors", 196, "--pe", 8, "--simd", 16)
+    arguments = (*shape, "--weight", "int4", "--activation", "uint4")
     document = json.loads(dse("cost", *arguments, "--device", "XCZU3EG", "--json").stdout)
     assert document["lines"]
     for line in document["lines"]:

@@ -13,7 +13,7 @@ from dse.template import render
 from workloads.numerics import NumericsSpec
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     """A kill, as far as the store can tell."""
 
 
@@ -29,7 +29,7 @@ class FakeExecutor:
     def accuracies(self, specs: list[NumericsSpec]):
         for spec in reversed(specs) if self.reverse else specs:
             if self.stop_after is not None and len(self.asked) >= self.stop_after:
-                raise Stop
+                raise StoppedError
             self.asked.append(spec.key)
             if spec.weight.format.name == "e3m0":
                 yield spec.key, Refusal(status="failed", reason="RuntimeError: made up", seconds=0.1)
@@ -127,7 +127,7 @@ def test_a_width_that_rounding_alone_shows_too_narrow_is_refused_without_quantiz
 @pytest.mark.parametrize("stop_after", [0, 1, 2, 5, 7, 11])
 def test_resuming_after_a_stop_ends_with_the_same_table(tmp_path, layers, stop_after):
     _, undisturbed = run(tmp_path / "a", config(), FakeExecutor(layers))
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         run(tmp_path / "b", config(), FakeExecutor(layers, stop_after, reverse=True))
     resumed = FakeExecutor(layers)
     sweep, rows = run(tmp_path / "b", config(), resumed)
@@ -154,7 +154,7 @@ def test_a_finished_sweep_asks_for_nothing(tmp_path, layers):
 
 
 def test_a_store_of_another_search_is_not_continued(tmp_path, layers):
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         run(tmp_path, config(), FakeExecutor(layers, 3))
     other = config().model_copy(update={"seed": 99})
     with pytest.raises(RecordError, match="must continue its own search"):
@@ -163,7 +163,9 @@ def test_a_store_of_another_search_is_not_continued(tmp_path, layers):
 
 def test_the_hypervolume_never_falls_and_is_a_share(tmp_path, layers):
     seen = []
-    sweep, rows = run(tmp_path, config(), FakeExecutor(layers), lambda done, total, row, volume: seen.append((done, volume)))
+    sweep, rows = run(
+        tmp_path, config(), FakeExecutor(layers), lambda done, total, row, volume: seen.append((done, volume))
+    )
     assert [done for done, _ in seen] == list(range(1, 23))
     volumes = [v for _, v in seen]
     assert all(later >= earlier - 1e-12 for earlier, later in itertools.pairwise(volumes))
