@@ -9,14 +9,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dse.config import SweepConfig
-from dse.point import DesignPoint, family
+from dse.point import DesignPoint, Hardware, family
+from dse.recost import cost_network
 from dse.records import Accuracy, Refusal, Row
 from dse.space import Choice
 from hwmodels.datapath import Accumulator
 from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
-from hwmodels.estimate import CostModel, CostOptions, CostReport, estimate
-from hwmodels.folding import fold_for_cycles, target_cycles
+from hwmodels.estimate import CostModel, CostOptions, CostReport
 from hwmodels.ops import LayerNumerics, Network, Numerics
 from hwmodels.primitives.memory import MemoryStyle
 from workloads.numerics import NumericsSpec
@@ -131,9 +131,23 @@ class Evaluator:
         """
         hardware = point.hardware
         numerics = self.numerics(point.numerics, widths)
-        foldings = fold_for_cycles(self.network, target_cycles(hardware.target_fps, hardware.clock_mhz), numerics)
-        options = CostOptions(CostModel(hardware.model), hardware.multiplier, MemoryStyle(hardware.memory))
-        return estimate(self.network, numerics, foldings, get_device(hardware.device), options)
+        device = get_device(hardware.device)
+        report = cost_network(
+            self.network, numerics, device, hardware.target_fps, cost_options(hardware), hardware.clock_mhz
+        )
+        if (
+            report.fps(hardware.clock_mhz) < hardware.target_fps
+        ):  # FINN's folding stops silently where it gets no further
+            raise BitfrontError(
+                f"a folding must reach target_fps={hardware.target_fps:g} at {hardware.clock_mhz:g} MHz, but "
+                f"{report.bottleneck} allows {report.fps(hardware.clock_mhz):.1f}; lower the target or raise the clock."
+            )
+        return report
+
+
+def cost_options(hardware: Hardware) -> CostOptions:
+    """The cost model's options of a hardware choice."""
+    return CostOptions(CostModel(hardware.model), hardware.multiplier, MemoryStyle(hardware.memory))
 
 
 def memo_spec(spec: NumericsSpec) -> NumericsSpec:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dse.evaluate import Evaluator, memo_spec
+from dse.evaluate import Evaluator, cost_options, memo_spec
 from dse.executors import single_thread
 from dse.export.errors import ExportError
 from dse.export.formats import EXPORTERS, check_exportable
@@ -20,8 +20,6 @@ from dse.results import Results, load_results
 from dse.space import AXES, hardware_choices, make_space
 from dse.tables import find_knee
 from hwmodels.devices import get_device
-from hwmodels.estimate import CostModel, CostOptions
-from hwmodels.primitives.memory import MemoryStyle
 from hwmodels.resources import Resources
 from workloads.registry import get_workload
 
@@ -120,8 +118,8 @@ def export_point(
         )
     report = evaluator.cost(point, {layer.name: layer.bits for layer in quantized.layers})
     hardware = point.hardware
-    options = CostOptions(CostModel(hardware.model), hardware.multiplier, MemoryStyle(hardware.memory))
-    again = cost_onnx(path, get_device(hardware.device), hardware.target_fps, options, hardware.clock_mhz)
+    device, options = get_device(hardware.device), cost_options(hardware)
+    again = cost_onnx(path, device, hardware.target_fps, options, hardware.clock_mhz)
     made = PointExport(
         sweep=results.config.name,
         point=row.id,

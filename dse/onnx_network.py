@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dse.onnx_reader.errors import OnnxReadError
 from dse.onnx_reader.graph import load_graph
-from dse.onnx_reader.walk import Walk
-from hwmodels.ops import Network, Numerics
+from dse.onnx_reader.operations import follow
+from hwmodels.ops import Network, Numerics, ShapeError
 
 __all__ = ["OnnxReadError", "read_network"]
 
@@ -18,7 +18,7 @@ def read_network(path: Path) -> tuple[Network, Numerics]:
     Convolutions (ungrouped or depthwise), MatMul and Gemm become matrices behind their windows; quantizers of activations
     become requantizers into the site they make, with batch norm, bias, scale and activation function folded in; pooling,
     residual adds and forks have operators of their own. Accumulator widths are proved from the integer weights, unless the
-    file states wider ones (see :data:`dse.onnx_reader.walk.ACCUMULATORS_KEY`).
+    file states wider ones (see :mod:`dse.onnx_reader.metadata`).
 
     The file is not trusted: nothing in it is executed, and no other file is opened.
 
@@ -26,7 +26,10 @@ def read_network(path: Path) -> tuple[Network, Numerics]:
         OnnxReadError: the file is no such network; one sentence that names the node and what would do.
     """
     graph = load_graph(path)
-    walk = Walk(graph)
-    walk.run()
+    walk = follow(graph)
     name = graph.name if graph.name not in ("", "main_graph", "torch_jit", "torch-jit-export") else path.stem
-    return Network(name, tuple(walk.operators)), Numerics(walk.sites, walk.numerics)
+    try:
+        network = Network(name, tuple(walk.operators))
+    except ShapeError as error:
+        raise OnnxReadError(f"{path} must name its layers differently: {error}") from None
+    return network, Numerics(walk.sites, walk.numerics)

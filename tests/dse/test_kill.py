@@ -18,7 +18,11 @@ TRIALS = 6
 
 def write_config(path):
     data = yaml.safe_load(render("digits-resnet", "kill"))
-    data["space"] |= {"recipe": ["rtn", "bias_correction"], "weight": ["int4", "int8", "e2m1"], "activation": ["int4", "int8"]}
+    data["space"] |= {
+        "recipe": ["rtn", "bias_correction"],
+        "weight": ["int4", "int8", "e2m1"],
+        "activation": ["int4", "int8"],
+    }
     data["search"] = {"sampler": "tpe", "trials": TRIALS, "batch": 2}
     data["evaluation"] = {"test_images": 100, "calibration_images": 32}
     path.write_text(yaml.safe_dump(data))

@@ -1,0 +1,74 @@
+"""Which number formats each exporter can write, and the refusal of all others before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from dse.export.errors import ExportError
+from hwmodels.datapath import Granularity, TensorQuant
+from hwmodels.formats import IntFormat
+from hwmodels.ops import Numerics
+
+Quants = Iterator[tuple[str, TensorQuant]]
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A file format, what it can hold in words, and the test for one tensor."""
+
+    name: str
+    holds: str
+    takes: Callable[[TensorQuant], bool]
+
+
+def _qonnx_takes(quant: TensorQuant) -> bool:
+    """Quant nodes have any width and any scale that broadcasts; FloatQuant nodes a sign, subnormals and a maximum."""
+    return isinstance(quant.format, IntFormat) or (quant.format.subnormals and quant.format.signed)
+
+
+def _qcdq_takes(quant: TensorQuant) -> bool:
+    """(De)QuantizeLinear store 8-bit integers with one scale along one axis; Clip narrows their range."""
+    return (
+        isinstance(quant.format, IntFormat)
+        and quant.format.bits <= 8
+        and quant.scaling.granularity is not Granularity.GROUP
+    )
+
+
+EXPORTERS: Mapping[str, Exporter] = {
+    exporter.name: exporter
+    for exporter in (
+        Exporter(
+            "qonnx",
+            "integers and signed minifloats with subnormals, scaled per tensor, per channel or per group",
+            _qonnx_takes,
+        ),
+        Exporter("qcdq", "integers of up to 8 bits, scaled per tensor or per channel", _qcdq_takes),
+    )
+}
+"""The exporters by name: the choices of ``dse export --to``."""
+
+
+def check_exportable(numerics: Numerics, exporter: str) -> None:
+    """Refuse a network with a format that an exporter cannot write.
+
+    Raises:
+        ExportError: names the layer or site, its format, what the exporter holds and which other exporter would do.
+    """
+    if exporter not in EXPORTERS:
+        raise ExportError(f"an exporter must be one of {', '.join(EXPORTERS)}, but got {exporter!r}.")
+    for where, quant in quants(numerics):
+        if not EXPORTERS[exporter].takes(quant):
+            others = [other.name for other in EXPORTERS.values() if all(other.takes(q) for _, q in quants(numerics))]
+            remedy = f"use --to {others[0]}" if others else "no exporter has it yet"
+            raise ExportError(
+                f"{exporter} holds {EXPORTERS[exporter].holds}, but {quant.format} scaled per {quant.scaling} is asked for at "
+                f"{where}; {remedy}."
+            )
+
+
+def quants(numerics: Numerics) -> Quants:
+    """Every layer's weights and every site of a network, with a name for messages."""
+    yield from ((f"the weights of layer {name}", layer.weight) for name, layer in numerics.layers.items())
+    yield from ((f"the site {name}", quant) for name, quant in numerics.sites.items())

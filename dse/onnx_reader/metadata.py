@@ -1,0 +1,53 @@
+"""What ONNX has no node for, kept in the file's metadata: accumulators that are not simply the proved ones, and groups."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from dse.onnx_reader.errors import OnnxReadError
+
+LAYERS_KEY = "bitfront.layers"
+"""Metadata key; its value is JSON: layer name -> the fields of :class:`StatedLayer` that are not None."""
+
+
+@dataclass(frozen=True)
+class StatedLayer:
+    """What a file says of a layer with weights beyond its nodes. Widths are checked against the weights when read.
+
+    Args:
+        accumulator_bits: P, at least what the weights need; None: that.
+        tile_size: products after which the accumulator starts anew; None: never, or after a group.
+        group_size: consecutive weights (in hardware order) that share a scale.
+    """
+
+    accumulator_bits: int | None = None
+    tile_size: int | None = None
+    group_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for value in (self.accumulator_bits, self.tile_size, self.group_size):
+            if not (value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 1 << 31)):
+                raise TypeError(value)
+
+
+def write_layers(layers: Mapping[str, StatedLayer]) -> str:
+    """The text that :func:`stated_layers` reads back."""
+    plain = {name: {k: v for k, v in asdict(layer).items() if v is not None} for name, layer in layers.items()}
+    return json.dumps(plain, sort_keys=True)
+
+
+def stated_layers(metadata: Mapping[str, str]) -> dict[str, StatedLayer]:
+    """What the metadata of a file says of its layers; nothing, if it has no such key.
+
+    Raises:
+        OnnxReadError: the text is not of that form.
+    """
+    try:
+        entries = json.loads(metadata.get(LAYERS_KEY, "{}"))
+        return {str(name): StatedLayer(**entry) for name, entry in entries.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise OnnxReadError(
+            f"the metadata {LAYERS_KEY} must be JSON of layer: accumulator_bits, tile_size, group_size, but it is not."
+        ) from None
