@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from dse.config import SweepConfig
 from dse.point import DesignPoint, Hardware, family
-from dse.recost import cost_network
 from dse.records import Accuracy, Refusal, Row
+from dse.recost import cost_network
 from dse.space import Choice
 from hwmodels.datapath import Accumulator
 from hwmodels.devices import get_device
