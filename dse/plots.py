@@ -1,4 +1,4 @@
-"""The figures of a sweep, PNG and SVG: the front over every point, and what each choice of each axis buys."""
+"""The figures of a sweep, PNG and SVG: the front over every point, and which axis buys what."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dse.front import feasible_losses, front_rows, reference_box
+from dse.front import feasible_losses, front_rows
 from dse.objectives import Objective
-from dse.pareto import hypervolume
 from dse.point import FAMILIES
 from dse.records import RecordError, Row, atomic
 from dse.space import AXES
@@ -36,7 +35,11 @@ LOOKS = dict(
         strict=True,
     )
 )
+_PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
 _ACCURACY_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.999)
+CLOSE = 0.01
+"""Relative distance from the INT8 reference's quality that the figure of the axes calls close."""
+
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -48,8 +51,7 @@ def front_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective]
     """
     from matplotlib.figure import Figure
 
-    quality = next(o for o in objectives if not o.is_cost)
-    cost = next(o for o in objectives if o.is_cost)
+    quality, cost = _pair(objectives)
     pair = [quality, cost]
     feasible, _ = feasible_losses(rows, pair)
     if not feasible:
@@ -112,67 +114,53 @@ def front_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective]
 
 
 def axes_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective]) -> Figure:
-    """What each choice of each axis buys: the share of the front's hypervolume that is left with this choice alone, and
-    what the front loses without it.
+    """Which axis buys what: the least cost at which each choice stays close to the INT8 reference in quality.
+
+    Close is :data:`CLOSE`; a choice without a bar never came that close. Only measured points that fit count.
 
     Raises:
-        RecordError: no point was measured that fits, or the INT8 reference is missing.
+        RecordError: the INT8 reference or a point close to it is missing, or no axis has two measured choices.
     """
     from matplotlib.figure import Figure
 
-    box = reference_box(rows, objectives)
-    searched = [r for r in rows if not r.id.startswith("int8.")]
-    feasible, vectors = feasible_losses(searched, objectives)
-    whole = hypervolume(vectors, box[1]) if box else 0.0
-    if box is None or whole == 0.0:
-        raise RecordError(
-            f"a figure of the axes of {name} needs the INT8 reference and a point better than it, but one is missing."
-        )
-    columns = [*AXES, "multiplier"]
-    choices = {a: sorted({str(getattr(r, a)) for r in feasible}) for a in columns}
+    quality, cost = _pair(objectives)
+    int8 = [r for r in rows if r.id.startswith("int8.") and r.status == "ok"]
+    feasible = [r for r in rows if r.status == "ok" and not r.id.startswith("int8.")]
+    choices = {a: sorted({str(getattr(r, a)) for r in feasible}) for a in (*AXES, "multiplier")}
     choices = {a: names for a, names in choices.items() if len(names) > 1}
+    if not int8 or not choices:
+        raise RecordError(
+            f"a figure of the axes of {name} needs a measured INT8 reference that fits and an axis with two measured "
+            "choices, but one of them is missing."
+        )
+    reference = min(cost.read(r.model_dump()) for r in int8)
+    good = quality.read(int8[0].model_dump()) * (1 - CLOSE if quality.maximize else 1 + CLOSE)
+    near = [r for r in feasible if (quality.read(r.model_dump()) >= good) == quality.maximize]
+    figure = Figure(layout="constrained")
+    columns = min(len(choices), 4)
     shown = list(choices)
-    if not shown:
-        raise RecordError(f"a figure of the axes of {name} needs an axis with two measured choices, but there is none.")
-    figure = Figure(
-        figsize=(12, 1.2 + 0.2 * max(map(len, choices.values())) * ((len(shown) + 3) // 4) + 1.2),
-        layout="constrained",
-    )
-    grid = figure.subplots((len(shown) + 3) // 4, min(len(shown), 4), squeeze=False)
-    for panel, axis in zip(grid.flat, shown, strict=False):
-        alone, without, labels = [], [], []
-        for choice in choices[axis]:
-            inside = [v for r, v in zip(feasible, vectors, strict=True) if str(getattr(r, axis)) == choice]
-            outside = [v for r, v in zip(feasible, vectors, strict=True) if str(getattr(r, axis)) != choice]
-            alone.append(hypervolume(inside, box[1]) / whole)
-            without.append(1 - hypervolume(outside, box[1]) / whole)
-            labels.append(f"{choice} ({len(inside)})")
-        order = sorted(range(len(labels)), key=lambda i: alone[i])
-        panel.barh(
-            [labels[i] for i in order],
-            [alone[i] for i in order],
-            color="#0072B2",
-            height=0.7,
-            label="with this choice alone",
-        )
-        panel.barh(
-            [labels[i] for i in order],
-            [without[i] for i in order],
-            color="#D55E00",
-            height=0.3,
-            label="lost without it",
-        )
+    lines = [shown[i : i + columns] for i in range(0, len(shown), columns)]
+    tallest = [max(len(choices[a]) for a in line) for line in lines]
+    figure.set_size_inches(12, sum(0.22 * t + 0.7 for t in tallest) + 0.9)
+    grid = figure.subplots(len(lines), columns, squeeze=False, sharex=True, height_ratios=[t + 1.5 for t in tallest])
+    for index, axis in enumerate(shown):
+        panel, most = grid.flat[index], tallest[index // columns]
+        least = {c: [cost.read(r.model_dump()) for r in near if str(getattr(r, axis)) == c] for c in choices[axis]}
+        order = sorted(least, key=lambda c: (not least[c], min(least[c], default=0.0), c), reverse=True)
+        labels = [f"{c} ({len(least[c])}/{sum(str(getattr(r, axis)) == c for r in feasible)})" for c in order]
+        panel.barh(labels, [min(least[c], default=0.0) for c in order], color="#0072B2", height=0.65)
+        panel.axvline(reference, color="black", linewidth=1, linestyle="--")
         panel.set_title(axis.replace("_", " "), fontsize=10)
-        panel.set_xlim(0, 1)
-        panel.set_ylim(-0.8, max(len(v) for v in choices.values()) - 0.2)  # bars of one height in all panels
-        panel.tick_params(labelsize=7.5)
+        panel.set_ylim(len(order) - most - 0.6, len(order) - 0.4)  # bars of one height in all panels, from the top
+        panel.tick_params(labelsize=7.5, labelbottom=True)
+        panel.xaxis.set_major_formatter(_thousands)
         panel.grid(axis="x", alpha=0.25)
-    for panel in list(grid.flat)[len(shown) :]:
+    for panel in list(grid.flat)[len(choices) :]:
         panel.set_visible(False)
-    handles, names = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower right", ncols=2, fontsize=9)
     figure.suptitle(
-        f"{name}: what each choice buys, as a share of the front's hypervolume (points in brackets)", fontsize=11
+        f"{name}: least {cost.label} of each choice among the points within {CLOSE:.0%} of INT8's {quality.label.lower()} "
+        f"({quality.read(int8[0].model_dump()):.4f})\ndashed: INT8; in brackets: points that close / points measured",
+        fontsize=10.5,
     )
     return figure
 
@@ -185,6 +173,8 @@ def save(figure: Figure, path: Path) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise RecordError(f"a figure's file must end in {', '.join(SUFFIXES)}, but got {path.name!r}.")
+    from matplotlib import rc_context
+
     with atomic(path) as temporary:
         # no date in the file: the same results give the same bytes
         metadata = (
@@ -194,7 +184,13 @@ def save(figure: Figure, path: Path) -> None:
             if path.suffix.lower() == ".pdf"
             else {}
         )
-        figure.savefig(temporary, dpi=150, metadata=metadata)
+        with rc_context({"svg.hashsalt": "bitfront"}):
+            figure.savefig(temporary, dpi=150, metadata=metadata)
+
+
+def _pair(objectives: Sequence[Objective]) -> tuple[Objective, Objective]:
+    """The first quality and the first cost: what two-dimensional figures show."""
+    return next(o for o in objectives if not o.is_cost), next(o for o in objectives if o.is_cost)
 
 
 def _references(axes: Axes, rows: Sequence[Row], quality: Objective, cost: Objective) -> None:
@@ -205,17 +201,21 @@ def _references(axes: Axes, rows: Sequence[Row], quality: Objective, cost: Objec
             x, y = cost.read(row.model_dump()), quality.read(row.model_dump())
             text = f"INT8 ({row.multiplier})"
             axes.scatter([x], [y], marker="*", s=130, color="black", zorder=6)
-            axes.annotate(text, (x, y), textcoords="offset points", xytext=(0, -13), fontsize=7.5, ha="center")
+            axes.annotate(
+                text, (x, y), textcoords="offset points", xytext=(0, -13), fontsize=7.5, ha="center", bbox=_PAPER
+            )
 
 
 def _labels(axes: Axes, on_front: Sequence[Row], objectives: Sequence[Objective]) -> None:
     """Names at the ends and the knee only: a front of twenty labels is unreadable, and the table has them all."""
     knee = find_knee(on_front, objectives)
-    named = {r.id: r for r in (on_front[0], knee, on_front[-1])}
-    for row in named.values():
+    for row in {r.id: r for r in (on_front[0], knee, on_front[-1])}.values():
         x, y = (o.read(row.model_dump()) for o in reversed(list(objectives)))
         text = f"{row.id}: {row.weight} x {row.activation}" + (" (knee)" if row is knee else "")
-        axes.annotate(text, (x, y), textcoords="offset points", xytext=(8, 9), fontsize=7.5, rotation=0)
+        offset = (
+            (8, -18) if row is on_front[0] and len(on_front) > 1 else (8, 9)
+        )  # clear of the front, which rises to the right
+        axes.annotate(text, (x, y), textcoords="offset points", xytext=offset, fontsize=7.5, bbox=_PAPER, zorder=7)
 
 
 def _model_note(rows: Sequence[Row]) -> str:
