@@ -19,10 +19,15 @@ def main() -> None:
     except BitfrontError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:
-        # the reader of our output has gone (| head): nothing is left to say, and nobody to say it to
-        sys.stderr.close()
-        sys.exit(1)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # the reader of our output has gone (| head): nothing is left to say, and nobody to say it to
+            sys.stderr.close()
+            sys.exit(1)
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename} must be usable, but it is not: {error.strerror}.", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

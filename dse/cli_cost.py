@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dse.records import as_json
-from hwmodels.accumulator import bits_by_data_type
+from hwmodels.accumulator import bits_by_data_type, bits_for_product
 from hwmodels.catalog import parse_format
 from hwmodels.datapath import Accumulator, Datapath, Multiplier, parse_scaling, tensor_quant
 from hwmodels.devices import Device, get_device
@@ -138,6 +138,11 @@ def _datapath(
         bits = bits_by_data_type(tile or cols, w.format, a.format)
     elif accumulator.isdecimal():
         bits = int(accumulator)
+        least = bits_for_product(w.format, a.format)
+        if bits < least:
+            raise CostError(
+                f"--accumulator must hold at least one product, {least} bits for {w.format} x {a.format}, but got {bits}."
+            )
     else:
         raise CostError(f"--accumulator must be auto or a width in bits, but got {accumulator!r}.")
     return Datapath(w, a, Accumulator(bits, tile), multiplier)

@@ -79,6 +79,15 @@ class Evaluator:
         _enough("calibration_images", self.calibration_images, len(images))
         return images[: self.calibration_images]
 
+    def load(self) -> Evaluator:
+        """Load network and images now, so that no point's time includes it.
+
+        Raises:
+            BitfrontError: the checkpoint is missing or damaged, or more images are asked for than there are.
+        """
+        _ = self.network, self.test_set, self.calibration_set
+        return self
+
     def accuracy(self, spec: NumericsSpec) -> Accuracy | Refusal:
         """Quantize and measure. What a user can cause is a refusal, anything else a failure; neither stops a sweep."""
         import torch

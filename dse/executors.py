@@ -93,9 +93,9 @@ _worker: Evaluator | None = None
 
 def _start_worker(evaluator: Evaluator, parent: int) -> None:
     global _worker  # noqa: PLW0603 - a pool's workers have no other place for what they load once
-    _worker = evaluator
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     single_thread()
+    _worker = evaluator.load()
 
 
 def _leave_with(parent: int) -> None:

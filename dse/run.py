@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dse.config import SweepConfig
-from dse.evaluate import Evaluator
 from dse.executors import make_executor
 from dse.lock import locked
 from dse.manifest import open_manifest
@@ -49,7 +48,7 @@ def _run(sweep: Sweep, workers: int) -> tuple[dict[str, Any], bool]:
     start, interrupted = time.monotonic(), False
     # more processes than a batch has points would only wait
     workers = min(workers, sweep.config.search.batch)
-    executor = make_executor(Evaluator.of(sweep.config), workers)
+    executor = make_executor(sweep.evaluator.load(), workers)  # what cannot be loaded is refused here, not in a worker
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
         with _Bar(sweep, len(sweep.records)) as bar:

@@ -59,6 +59,12 @@ def bits_by_data_type(dot_length: int, weight: ElementFormat, activation: Elemen
     return (dot_length * magnitude).bit_length() + 1
 
 
+def bits_for_product(weight: ElementFormat, activation: ElementFormat) -> int:
+    """Width that holds every single product (derived, tight): no accumulator for all weights of a format can be narrower."""
+    products = [w * x for w in code_range(weight) for x in code_range(activation)]
+    return bits_for_range(min(products), max(products))
+
+
 @dataclass(frozen=True)
 class DotRange:
     """Smallest and largest value that any partial sum of a dot product can take, with the rows that reach them.

@@ -19,6 +19,13 @@ class ShapeError(BitfrontError):
     """A shape, folding or assignment of formats that does not fit its operator."""
 
 
+def _require_positive(name: str, **sizes: int) -> None:
+    """Refuse a size below 1."""
+    for size, value in sizes.items():
+        if value < 1:
+            raise ShapeError(f"`{size}` of an operator must be at least 1, but {name} got {size}={value}.")
+
+
 @dataclass(frozen=True)
 class MatVec:
     """A dense convolution (after its window) or linear layer: a rows x cols matrix times `vectors` vectors per frame.
@@ -31,6 +38,9 @@ class MatVec:
     cols: int
     vectors: int
     site: str
+
+    def __post_init__(self) -> None:
+        _require_positive(self.name, rows=self.rows, cols=self.cols, vectors=self.vectors)
 
     @property
     def dot_length(self) -> int:
@@ -52,6 +62,9 @@ class Depthwise:
     taps: int
     vectors: int
     site: str
+
+    def __post_init__(self) -> None:
+        _require_positive(self.name, channels=self.channels, taps=self.taps, vectors=self.vectors)
 
     @property
     def rows(self) -> int:

@@ -49,6 +49,14 @@ def test_init_check_and_its_refusal_to_overwrite(tmp_path):
         (("cost", "--rows", "8", "--cols", "9", "--pe", "3"), "`pe` must divide rows, but matvec got pe=3, rows=8"),
         (("cost", "--rows", "8", "--cols", "9", "--weight", "e4m3"), "a bare e4m3 does not say"),
         (("cost", "--rows", "8", "--cols", "9", "--device", "XC9"), "a device must be one of"),
+        (("cost", "--rows", "0", "--cols", "9"), "`rows` of an operator must be at least 1, but matvec got rows=0"),
+        (("cost", "--rows", "8", "--cols", "9", "--vectors", "0"), "`vectors` of an operator must be at least 1"),
+        (
+            ("cost", "--rows", "8", "--cols", "9", "--accumulator", "3"),
+            "must hold at least one product, 16 bits for int8 x uint8",
+        ),
+        (("cost", "--rows", "8", "--cols", "9", "--weight", "e2m1", "--multiplier", "dsp"), "use multiplier=lut"),
+        (("init", "/proc/none/x.yaml"), "/proc/none must be usable, but it is not"),
         (("cost", "--rows", "8"), "both --rows and --cols must be given"),
         (("cost", "--network", "absent.onnx", "--target-fps", "10"), "absent.onnx"),
         (("cost", "--network", "absent.onnx"), "--target-fps"),
@@ -78,7 +86,10 @@ def test_cost_of_one_operator_names_formula_source_and_band():
     assert document["max_cycles"] == 64 // 8 * (576 // 16) * 196
 
 
-@pytest.mark.parametrize("table", ["mvau_rtl", "fifo"])
+TABLES = ("mvau_hls", "mvau_rtl", "vvau", "swg_hls", "swg_rtl", "thresholding", "fifo", "dwc")
+
+
+@pytest.mark.parametrize("table", TABLES)
 def test_batch_appends_the_costs_of_every_row(table):
     source = GOLDEN / f"{table}.csv"
     done = dse("cost", "--batch", source, "--model", "finn")
@@ -90,6 +101,8 @@ def test_batch_appends_the_costs_of_every_row(table):
     for row, golden in zip(rows, expected, strict=True):
         for ours, theirs in (("lut", "LUT"), ("bram18", "BRAM_18K"), ("uram", "URAM"), ("dsp", "DSP")):
             assert float(row[ours]) == float(golden[theirs])
+        if "cycles" in golden:
+            assert row["cycles"] == golden["cycles"]
 
 
 def test_a_bad_row_is_named_and_nothing_is_printed(tmp_path):
@@ -100,3 +113,17 @@ def test_a_bad_row_is_named_and_nothing_is_printed(tmp_path):
     assert done.stdout == ""
     assert "line 4" in done.stderr
     assert "Mystery" in done.stderr
+
+
+@pytest.mark.parametrize(("design", "fps"), [("mlp_w8a8", 1000), ("mlp_w8a8", 100000), ("tfc_w2a2", 10000)])
+def test_a_network_costs_from_its_file_what_finn_estimates(design, fps):
+    golden = json.loads((GOLDEN / "networks_finn_v0.10.1.json").read_text())[f"{design}_{fps}fps"]
+    file = GOLDEN.parent / "onnx" / f"{design}.onnx"
+    done = dse(
+        "cost", "--network", file, "--device", golden["fpgapart"], "--target-fps", fps, "--model", "finn", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    total = {name: golden["total"][theirs] for name, theirs in (("lut", "LUT"), ("bram18", "BRAM_18K"), ("dsp", "DSP"))}
+    assert {name: document["total"][name] for name in total} == total
+    assert document["max_cycles"] == golden["max_cycles"]
