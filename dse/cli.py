@@ -11,7 +11,8 @@ from rich.console import Console
 
 from dse.cli_cost import cost
 from dse.cli_export import export
-from dse.records import RecordError, as_json, write_text
+from dse.files import as_json, write_text
+from dse.records import RecordError
 
 app = typer.Typer(
     name="dse",

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dse.records import as_json
+from dse.files import as_json
 from hwmodels.accumulator import bits_by_data_type, bits_for_product
 from hwmodels.catalog import parse_format
 from hwmodels.datapath import Accumulator, Datapath, Multiplier, parse_scaling, tensor_quant

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dse.records import as_json
+from dse.files import as_json
 
 
 class Target(StrEnum):

@@ -13,8 +13,9 @@ from dse.export.formats import EXPORTERS, check_exportable
 from dse.export.gate import GateReport, check_export
 from dse.export.qcdq import export_qcdq
 from dse.export.qonnx import export_qonnx
+from dse.files import as_json, write_text
 from dse.point import DesignPoint
-from dse.records import RecordError, Row, as_json, write_text
+from dse.records import RecordError, Row
 from dse.recost import cost_onnx
 from dse.results import Results, load_results
 from dse.space import AXES, hardware_choices, make_space

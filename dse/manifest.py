@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dse.config import SweepConfig
-from dse.records import RecordError, as_json, write_text
+from dse.files import as_json, write_text
+from dse.records import RecordError
 from workloads.registry import get_workload
 
 MANIFEST_FILE = "manifest.json"

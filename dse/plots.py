@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dse.files import atomic
 from dse.front import feasible_losses, front_rows
 from dse.objectives import Objective
 from dse.point import FAMILIES
-from dse.records import RecordError, Row, atomic
+from dse.records import RecordError, Row
 from dse.space import AXES
 from dse.tables import find_knee
 

@@ -7,18 +7,15 @@ and leaves no half of one.
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from dse.files import atomic
 from hwmodels.errors import BitfrontError
 
 STUDY_FILE = "study.db"
@@ -111,27 +108,6 @@ class Record(BaseModel):
     rows: tuple[Row, ...]
     numerics_key: str
     accuracy: Accuracy | Refusal | None = None
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 class Store:
@@ -231,8 +207,3 @@ def _record(data: Any) -> Record:
         raise RecordError(
             f"the study must hold bitfront's records, but {where} does not hold: {first['msg']}."
         ) from None
-
-
-def as_json(data: Mapping[str, Any] | Sequence[Any]) -> str:
-    """JSON as it is written to files and stdout: indented, stable, no NaN."""
-    return json.dumps(data, indent=2, allow_nan=False) + "\n"

@@ -14,10 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dse.config import SweepConfig
 from dse.executors import make_executor
+from dse.files import write_text
 from dse.lock import locked
 from dse.manifest import open_manifest
 from dse.objectives import OBJECTIVES
-from dse.records import STUDY_FILE, Row, Store, write_text
+from dse.records import STUDY_FILE, Row, Store
 from dse.results import CONFIG_FILE
 from dse.sweep import Sweep, counts
 from dse.tables import write_points

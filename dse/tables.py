@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
+from dse.files import as_json, atomic, write_text
 from dse.front import front_rows, front_volume
 from dse.objectives import Objective
 from dse.pareto import knee, losses
-from dse.records import Row, as_json, atomic, write_text
+from dse.records import Row
 
 
 def frame(rows: Sequence[Row]) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from dse.export.errors import ExportError
 from dse.export.execute import EXECUTORS
-from dse.export.files import sha256
 from dse.export.layerwise import compare
+from dse.files import sha256
 
 if TYPE_CHECKING:
     from torch import Tensor

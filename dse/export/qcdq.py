@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dse.export.files import write_whole
 from dse.export.formats import check_exportable
 from dse.export.metadata import describe
 from dse.export.naming import name_like_model
 from dse.export.through_brevitas import run_manager
+from dse.files import write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,4 +36,4 @@ def export_qcdq(model: QuantizedModel, example_input: Tensor, path: Path, *, nam
     )
     name_like_model(exported, model.module, model.numerics, name)
     describe(exported, model)
-    return write_whole(path, exported.SerializeToString(deterministic=True))
+    return write_bytes(path, exported.SerializeToString(deterministic=True))

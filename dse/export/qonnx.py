@@ -11,11 +11,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dse.export.files import write_whole
 from dse.export.formats import check_exportable
 from dse.export.metadata import describe
 from dse.export.naming import name_like_model
 from dse.export.through_brevitas import run_manager
+from dse.files import write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,10 +37,11 @@ def export_qonnx(model: QuantizedModel, example_input: Tensor, path: Path, *, na
         name: of the graph.
 
     Raises:
-        ExportError: a format that QONNX cannot hold, a failing exporter, or a path that cannot be written.
+        ExportError: a format that QONNX cannot hold, or a failing exporter.
+        FileError: the file cannot be written.
     """
     check_exportable(model.numerics, "qonnx")
     exported = run_manager("brevitas.export.onnx.qonnx.manager.QONNXManager", model, example_input, opset=OPSET)
     name_like_model(exported, model.module, model.numerics, name)
     describe(exported, model)
-    return write_whole(path, exported.SerializeToString(deterministic=True))
+    return write_bytes(path, exported.SerializeToString(deterministic=True))

@@ -7,7 +7,8 @@ import yaml
 
 from dse.config import SweepConfig, parse_config
 from dse.evaluate import Evaluator
-from dse.records import Accuracy, Refusal, Row, Store, write_text
+from dse.files import write_text
+from dse.records import Accuracy, Refusal, Row, Store
 from dse.results import CONFIG_FILE
 from dse.sweep import Sweep
 from dse.template import render

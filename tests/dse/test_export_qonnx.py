@@ -12,6 +12,7 @@ from dse.export.errors import ExportError
 from dse.export.formats import check_exportable
 from dse.export.gate import check_export
 from dse.export.qonnx import export_qonnx
+from dse.files import FileError
 from dse.onnx_network import read_network
 from dse.recost import cost_network, cost_onnx
 from hwmodels.catalog import parse_element
@@ -186,6 +187,6 @@ def test_formats_that_no_exporter_has_are_refused_with_those_that_it_has():
 def test_a_path_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    with pytest.raises(ExportError, match="must be a file that can be written"):
+    with pytest.raises(FileError, match="must be a file that can be written"):
         export_qonnx(quantized("int4", "int4"), images()[:1], blocked / "a.onnx", name="small")
     assert blocked.read_text() == "not a folder"

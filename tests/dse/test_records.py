@@ -6,8 +6,9 @@ import optuna
 import pytest
 
 from dse.config import parse_config
+from dse.files import atomic, write_text
 from dse.lock import locked
-from dse.records import STUDY_FILE, Accuracy, Record, RecordError, Row, Store, atomic, write_text
+from dse.records import STUDY_FILE, Accuracy, Record, RecordError, Row, Store
 from dse.search import Proposal, finished_trial
 from dse.space import make_space
 from dse.template import render
