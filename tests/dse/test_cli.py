@@ -56,7 +56,7 @@ def test_init_check_and_its_refusal_to_overwrite(tmp_path):
             "must hold at least one product, 16 bits for int8 x uint8",
         ),
         (("cost", "--rows", "8", "--cols", "9", "--weight", "e2m1", "--multiplier", "dsp"), "use multiplier=lut"),
-        (("init", "/proc/none/x.yaml"), "/proc/none must be usable, but it is not"),
+        (("init", "/proc/none/x.yaml"), "/proc/none/x.yaml must be a file that can be written"),
         (("cost", "--rows", "8"), "both --rows and --cols must be given"),
         (("cost", "--network", "absent.onnx", "--target-fps", "10"), "absent.onnx"),
         (("cost", "--network", "absent.onnx"), "--target-fps"),
