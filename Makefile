@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RESULTS ?= results
+SWEEP_OPTIONS ?=
 BIN := $(VENV)/bin
 # one thread a process: sweeps and tests run as many processes as there are cores
 export OMP_NUM_THREADS ?= 1
@@ -19,7 +20,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: env
-	$(BIN)/dse run sweeps/digits.yaml --results $(RESULTS)
+	$(BIN)/dse run sweeps/digits.yaml --results $(RESULTS) $(SWEEP_OPTIONS)
 	$(BIN)/dse front $(RESULTS)/digits
 	$(BIN)/dse export $(RESULTS)/digits --point knee --to qonnx
 
