@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich import box
 from rich.table import Table
 
 from dse.files import as_json, atomic, write_text
@@ -65,23 +66,28 @@ def front_table(name: str, rows: Sequence[Row], objectives: Sequence[Objective])
     """The front and the references for the terminal."""
     on_front = front_rows(rows, objectives)
     knee_id = find_knee(on_front, objectives).id if on_front else None
-    table = Table(title=f"Pareto front of {name}: {' / '.join(o.label for o in objectives)}", title_justify="left")
+    table = Table(
+        title=f"Pareto front of {name}: {' / '.join(o.label for o in objectives)}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for column, justify in _COLUMNS:
-        table.add_column(column, justify=justify, no_wrap=column in ("point", "weight", "activation", "recipe"))
+        # numbers are never cut: where the terminal is narrow, the design folds between its words
+        design = column == "design"
+        table.add_column(column, justify=justify, no_wrap=not design, min_width=24 if design else None)
     references = [row for row in rows if row.id == "float" or (row.id.startswith("int8.") and row.lut is not None)]
     for row in references:
-        table.add_row(*_cells(row, "reference"), style="dim")
+        table.add_row(*_cells(row, ""), style="dim")
     table.add_section()
     for row in on_front:
-        table.add_row(*_cells(row, "knee" if row.id == knee_id else ""), style="bold" if row.id == knee_id else "")
+        table.add_row(*_cells(row, " (knee)" if row.id == knee_id else ""), style="bold" if row.id == knee_id else "")
     return table
 
 
 _COLUMNS: tuple[tuple[str, Any], ...] = (
     ("point", "left"),
-    ("weight", "left"),
-    ("activation", "left"),
-    ("recipe", "left"),
+    ("design", "left"),
     ("P", "right"),
     ("top-1", "right"),
     ("95 %", "left"),
@@ -89,7 +95,6 @@ _COLUMNS: tuple[tuple[str, Any], ...] = (
     ("DSP", "right"),
     ("BRAM18", "right"),
     ("fps", "right"),
-    ("", "left"),
 )
 
 
@@ -97,18 +102,19 @@ def _cells(row: Row, note: str) -> tuple[str, ...]:
     def number(value: float | None, form: str = ",.0f") -> str:
         return "" if value is None else format(value, form)
 
-    width = f"{row.accumulator_bits}" if row.accumulator_bits else ""
+    design = "float32"
+    if row.id != "float":
+        design = f"{row.weight}/{row.weight_scaling} x {row.activation}/{row.activation_scaling}, {row.recipe}"
+        design += ", DSP multipliers" if row.multiplier == "dsp" else ""
+    asked = row.accumulator not in (None, "auto")
     return (
         row.id,
-        f"{row.weight}/{row.weight_scaling}" if row.weight_scaling else f"{row.weight}",
-        f"{row.activation}/{row.activation_scaling}" if row.activation_scaling else f"{row.activation}",
-        row.recipe or "",
-        width if row.accumulator in (None, "auto") else f"{row.accumulator}",
+        design + note,
+        f"{row.accumulator}" if asked else number(row.accumulator_bits),
         number(row.top1, ".4f"),
         f"{row.top1_low:.3f}-{row.top1_high:.3f}" if row.top1_low is not None and row.top1_high is not None else "",
         number(row.lut),
         number(row.dsp),
         number(row.bram18),
         number(row.fps),
-        note,
     )
