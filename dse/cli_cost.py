@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from hwmodels.datapath import Accumulator, Datapath, Multiplier, parse_scaling, 
 from hwmodels.devices import Device, get_device
 from hwmodels.errors import BitfrontError
 from hwmodels.estimate import CostModel, CostOptions, CostReport, estimate_operator
-from hwmodels.formats import BlockFormat
+from hwmodels.formats import BlockFormat, Minifloat
 from hwmodels.ops import Folding, MatVec
 from hwmodels.primitives.memory import MemoryStyle
 
@@ -96,7 +97,7 @@ def cost(
             raise CostError(
                 f"--network must come with a positive --target-fps, but got {target_fps}; for example --target-fps 1000."
             )
-        clock = clock_mhz or (100.0 if model is CostModel.FINN else part.clock_mhz)
+        clock = _clock(clock_mhz, 100.0 if model is CostModel.FINN else part.clock_mhz)
         report = cost_onnx(
             network, part, target_fps, CostOptions(model=model, multiplier=multiplier, memory=memory), clock
         )
@@ -115,7 +116,14 @@ def cost(
         "accumulator": path.accumulator.bits,
         "tile": path.accumulator.tile_size,
     }
-    _print(report, part, clock_mhz or part.clock_mhz, asked, json)
+    _print(report, part, _clock(clock_mhz, part.clock_mhz), asked, json)
+
+
+def _clock(asked: float | None, default: float) -> float:
+    """The clock in MHz; 0 is a mistake, not "none given"."""
+    if asked is not None and not 0 < asked < math.inf:
+        raise CostError(f"--clock-mhz must be a positive number, but got {asked:g}.")
+    return default if asked is None else asked
 
 
 def _datapath(
@@ -131,6 +139,11 @@ def _datapath(
     block = isinstance(weight_format, BlockFormat)
     w = tensor_quant(weight_format, None if block else parse_scaling(weight_scaling))
     a = tensor_quant(parse_format(activation))
+    if not w.format.signed or any(isinstance(q.format, Minifloat) and not q.format.subnormals for q in (w, a)):
+        raise CostError(
+            f"weights must be signed and both formats must have a zero, but got weight={w.format}, activation={a.format}; "
+            "for example --weight int4 --activation uint4."
+        )
     tile = w.scaling.group_size if w.scaling.group_size is not None else tile
     if tile is not None and tile >= cols:
         tile = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hwmodels.datapath import Multiplier
 from hwmodels.devices import Device
 from hwmodels.estimate import estimate
 from hwmodels.finn_network import finn_network_cost
@@ -29,7 +30,8 @@ def cost_network(
     cycles = target_cycles(target_fps, clock_mhz)
     if options.model is CostModel.FINN:
         return finn_network_cost(network, numerics, device, options, cycles)
-    return estimate(network, numerics, fold_for_cycles(network, cycles, numerics), device, options)
+    dsp = device.dsp if options.multiplier is Multiplier.DSP else None
+    return estimate(network, numerics, fold_for_cycles(network, cycles, numerics, dsp=dsp), device, options)
 
 
 def cost_onnx(path: Path, device: Device, target_fps: float, options: CostOptions, clock_mhz: float) -> CostReport:

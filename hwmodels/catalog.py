@@ -115,7 +115,9 @@ def _parse_minifloat(text: str, match: re.Match[str]) -> Minifloat:
     prefix, unsigned, exponent, mantissa, bias, nosubnormals = match.groups()
     shape = int(exponent), int(mantissa)
     if prefix is None and shape in OCP_SPECIALS:
-        choices = [e for e in CATALOG if isinstance(e.format, Minifloat) and e.name.endswith(f"_{text[-4:]}")]
+        choices = [
+            e for e in CATALOG if isinstance(e.format, Minifloat) and e.name.endswith(f"_e{shape[0]}m{shape[1]}")
+        ]
         listed = ", ".join(
             f"{e.name} (max {float(e.format.max_value):g})" for e in choices if isinstance(e.format, Minifloat)
         )

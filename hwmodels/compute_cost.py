@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from hwmodels.accumulator import outer_bits
-from hwmodels.datapath import Datapath, Multiplier, ScaleKind, TensorQuant
+from hwmodels.datapath import Datapath, Multiplier, Overflow, ScaleKind, TensorQuant
 from hwmodels.devices import Device
 from hwmodels.dot_product import dot_product_unit, kept_bits
 from hwmodels.formats import IntFormat
@@ -102,12 +102,13 @@ def _products(
 ) -> Cost:
     """PE * units dot products of min(SIMD, segment) lanes, with a register behind every product."""
     if options.multiplier is Multiplier.DSP:
-        return _dsp_products(datapath, folding, device)
+        return _dsp_products(op, datapath, folding, device)
     weight, activation, bits = datapath.weight.format, datapath.activation.format, datapath.accumulator.bits
     lanes = ceil_div(folding.simd, units)
-    unit, band = dot_product_unit(weight, activation, lanes, bits, device.family)
+    proved = datapath.accumulator.overflow is Overflow.IMPOSSIBLE
+    unit, band = dot_product_unit(weight, activation, lanes, bits, device.family, proved=proved)
     op_widths = operands(weight, activation)
-    kept = kept_bits(op_widths, lanes, bits)
+    kept = kept_bits(op_widths, lanes, bits, proved=proved)
     registers = folding.pe * folding.simd * kept
     dropped = op_widths.product_bits - kept
     exact = "exact" if not dropped else f"{dropped} low bits dropped" if op_widths.exponents else f"modulo 2^{bits}"
@@ -126,25 +127,33 @@ def _bits(quant: TensorQuant) -> tuple[int, bool]:
     return grid.bits, grid.narrow
 
 
-def _dsp_products(datapath: Datapath, folding: Folding, device: Device) -> Cost:
-    """Products packed in DSP slices; a single product per slice is summed by the DSP cascade, several by LUT adder trees."""
+def _dsp_products(op: Compute, datapath: Datapath, folding: Folding, device: Device) -> Cost:
+    """Products packed in DSP slices; a single product per slice is summed by the DSP cascade, several by LUT adder trees.
+
+    Packing needs one activation for several weights. The rows of a depthwise layer read activations of their own, so each
+    of its products takes a slice, or a third of a DSP58 in its INT8 mode (as in FINN's VVU).
+    """
     (weight_bits, narrow), (activation_bits, _) = _bits(datapath.weight), _bits(datapath.activation)
     weight_bits = max(weight_bits, 2)
-    count = packed_dsps(
-        folding.pe,
-        folding.simd,
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        narrow=narrow,
-        dsp=device.dsp,
-    )
-    lanes = dsp_lanes(weight_bits, activation_bits, narrow, device.dsp)
+    packable = dsp_lanes(weight_bits, activation_bits, narrow, device.dsp)  # refuses what no port takes
+    lanes = packable if isinstance(op, MatVec) else 1
     int8_mode = (
         device.dsp == "DSP58"
         and lanes <= INT8_DOT_LENGTH
         and weight_bits <= INT8_DOT_WEIGHT_BITS
         and activation_bits <= INT8_DOT_ACTIVATION_BITS
     )
+    if isinstance(op, MatVec):
+        count = packed_dsps(
+            folding.pe,
+            folding.simd,
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            narrow=narrow,
+            dsp=device.dsp,
+        )
+    else:
+        count = folding.pe * ceil_div(folding.simd, INT8_DOT_LENGTH if int8_mode else 1)
     bits = datapath.accumulator.bits
     resources, text = Resources(dsp=count), "summed in the DSP cascade"
     if lanes > 1 and not int8_mode:

@@ -120,7 +120,7 @@ DEVICES: Mapping[str, Device] = MappingProxyType({device.name: device for device
 def get_device(name: str) -> Device:
     """The part of a short name or of a full part name (``xczu3eg-sbva484-1-e``); case does not matter.
 
-    A full part name gives the device of its first letters with that part name, so that package and speed grade stay.
+    A full part name gives the device of its first letters: package and speed grade change no cost.
 
     Raises:
         DeviceError: no known part has this name.

@@ -5,8 +5,8 @@ The one formula that INT and minifloat units share, so that they are compared al
     LUT = a*N*multiplier + b*(tree + P) + c*N*within + d*N*beyond
 
 `multiplier`, `tree`, `within` and `beyond` are bits counted by :mod:`hwmodels.primitives`; a to d are fitted to the
-committed synthesis table by ``python -m hwmodels.calibration.fit``. Where the accumulator holds the exact product, the sum
-is exact fixed point (Kulisch); where it does not, low product bits are dropped so that N of them fit P.
+committed synthesis table by ``python -m hwmodels.calibration.fit``. Where the accumulator is proved to hold the sum, or has
+room for N of the largest products, the sum is exact fixed point (Kulisch); else low product bits are dropped so that N fit.
 """
 
 from __future__ import annotations
@@ -40,19 +40,23 @@ class Features:
         return self.multiplier, self.tree, self.within, self.beyond
 
 
-def kept_bits(op: Operands, lanes: int, accumulator_bits: int) -> int:
+def kept_bits(op: Operands, lanes: int, accumulator_bits: int, *, proved: bool = False) -> int:
     """PW, the bits of each product that enter the tree: all of them, or as many as P leaves room for `lanes` sums.
 
     Integers keep their low bits (sums modulo 2^P are exact if P was proved), minifloats drop low bits; at least 1.
+
+    Args:
+        proved: P is known to hold every sum, so minifloats are summed modulo 2^P as well and no product of up to P bits
+            loses any; False: room for `lanes` of the largest products is made, as in the synthesized units.
     """
-    if op.is_integer:
+    if op.is_integer or (proved and op.product_bits <= accumulator_bits):
         return min(op.product_bits, accumulator_bits)
     return max(1, min(op.product_bits, accumulator_bits - ceil_log2(lanes)))
 
 
-def features(op: Operands, lanes: int, accumulator_bits: int) -> Features:
+def features(op: Operands, lanes: int, accumulator_bits: int, *, proved: bool = False) -> Features:
     """The features of a unit of `lanes` products per cycle and an accumulator of `accumulator_bits` (0: no accumulator)."""
-    kept = kept_bits(op, lanes, accumulator_bits)
+    kept = kept_bits(op, lanes, accumulator_bits, proved=proved)
     within, beyond = aligner_bits(op, kept)
     return Features(
         multiplier=lanes * multiplier_luts(op.wide, op.narrow, plain=op.is_integer),
@@ -62,16 +66,16 @@ def features(op: Operands, lanes: int, accumulator_bits: int) -> Features:
     )
 
 
-def dot_product_luts(op: Operands, lanes: int, accumulator_bits: int) -> float:
+def dot_product_luts(op: Operands, lanes: int, accumulator_bits: int, *, proved: bool = False) -> float:
     """LUT6 of one unit by the fitted form."""
-    counts = features(op, lanes, accumulator_bits).as_tuple()
+    counts = features(op, lanes, accumulator_bits, proved=proved).as_tuple()
     return sum(factor * count for factor, count in zip(constants.FACTORS, counts, strict=True))
 
 
-def dot_product_chains(op: Operands, lanes: int, accumulator_bits: int) -> tuple[int, ...]:
+def dot_product_chains(op: Operands, lanes: int, accumulator_bits: int, *, proved: bool = False) -> tuple[int, ...]:
     """Widths (bits) of all carry chains of one unit."""
     lane = multiplier_chains(op.wide, op.narrow) + aligner_chains(op)
-    tree = adder_widths(lanes, kept_bits(op, lanes, accumulator_bits), accumulator_bits)
+    tree = adder_widths(lanes, kept_bits(op, lanes, accumulator_bits, proved=proved), accumulator_bits)
     return lane * lanes + tree + (accumulator_bits,)
 
 
@@ -97,7 +101,13 @@ def dot_product_band(op: Operands, lanes: int, accumulator_bits: int, family: Fa
 
 @lru_cache(maxsize=8192)
 def dot_product_unit(
-    weight: ElementFormat, activation: ElementFormat, lanes: int, accumulator_bits: int, family: Family
+    weight: ElementFormat,
+    activation: ElementFormat,
+    lanes: int,
+    accumulator_bits: int,
+    family: Family,
+    *,
+    proved: bool = False,
 ) -> tuple[Resources, ErrorBand]:
     """(resources, error band) of one unit: fitted LUTs, derived carry blocks, the P flip-flops of the accumulator.
 
@@ -106,8 +116,8 @@ def dot_product_unit(
     """
     op = operands(weight, activation)
     resources = Resources(
-        lut=dot_product_luts(op, lanes, accumulator_bits),
-        carry8=carry_blocks(dot_product_chains(op, lanes, accumulator_bits), family),
+        lut=dot_product_luts(op, lanes, accumulator_bits, proved=proved),
+        carry8=carry_blocks(dot_product_chains(op, lanes, accumulator_bits, proved=proved), family),
         ff=accumulator_bits,
     )
     return resources, dot_product_band(op, lanes, accumulator_bits, family)

@@ -1,8 +1,9 @@
 """What a network costs on a part: the only place that sums.
 
 The calibrated model costs every operator and every stream between them; the finn model repeats FINN v0.10.1's estimates.
-Not counted in either: the shell that moves data on and off the chip (about 1,000 LUT per DMA engine in FINN's CNV), and
-what placement and routing change.
+Not counted in either: the shell that moves data on and off the chip (about 1,000 LUT per DMA engine in FINN's CNV), zero
+padding in front of windows, a converter of the input where it does not arrive in its site's format, scale and bias of the
+last layer (its sums leave the chip), and what placement and routing change.
 
 A stream between operators passes a FIFO of the least depth, and a width converter where the two widths differ. Three
 pairs are one unit and have no FIFO: a window and its layer, and whatever feeds a requantizer. The earlier of the two

@@ -42,8 +42,8 @@ class IntFormat:
     def __post_init__(self) -> None:
         least = 2 if self.signed else 1
         if not least <= self.bits <= 32:
-            kind = "signed" if self.signed else "unsigned"
-            raise FormatError(f"`bits` of a {kind} integer format must be {least} to 32, but got bits={self.bits}.")
+            kind = "a signed" if self.signed else "an unsigned"
+            raise FormatError(f"`bits` of {kind} integer format must be {least} to 32, but got bits={self.bits}.")
 
     @property
     def min_code(self) -> int:

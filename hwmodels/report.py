@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from types import MappingProxyType
 from typing import Any
 
@@ -63,6 +64,12 @@ def _sum(lines: tuple[CostLine, ...]) -> Resources:
     )
 
 
+def _checked_clock(clock_mhz: float) -> float:
+    if not 0 < clock_mhz < inf:
+        raise CostError(f"a clock must be a positive number of MHz, but got clock_mhz={clock_mhz}.")
+    return clock_mhz
+
+
 @dataclass(frozen=True)
 class CostReport:
     """The cost of a network or of one operator: `total` is the sum of `lines`, and nothing else is ever added.
@@ -116,12 +123,20 @@ class CostReport:
         return self.fill_cycles + self.max_cycles
 
     def fps(self, clock_mhz: float) -> float:
-        """Frames per second at a clock in MHz: clock / max_cycles."""
-        return clock_mhz * 1e6 / self.max_cycles
+        """Frames per second at a clock in MHz: clock / max_cycles.
+
+        Raises:
+            CostError: a clock that is not a positive number, or no operator with cycles.
+        """
+        return _checked_clock(clock_mhz) * 1e6 / self.max_cycles
 
     def latency_us(self, clock_mhz: float) -> float:
-        """Latency of one frame in microseconds at a clock in MHz."""
-        return self.latency / clock_mhz
+        """Latency of one frame in microseconds at a clock in MHz.
+
+        Raises:
+            CostError: as :meth:`fps`.
+        """
+        return self.latency / _checked_clock(clock_mhz)
 
     def exceeded(self, device: Device) -> tuple[Shortage, ...]:
         """What the total needs more of than `device` has, as (name, needed, available); empty if it fits."""

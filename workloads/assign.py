@@ -52,14 +52,9 @@ def assign(plan: Plan, spec: NumericsSpec) -> Assignment:
     """The formats that `spec` gives to the sites and layers of `plan`.
 
     Raises:
-        DatapathError: the edge or residual format is unsigned.
+        DatapathError: an unsigned minifloat at a site that can be negative.
         AccumulatorError: a tile that is not the group of weights that share a scale.
     """
-    for role, fmt in (("edge", spec.edge), ("residual", spec.residual)):
-        if isinstance(fmt, IntFormat) and not fmt.signed:
-            raise DatapathError(
-                f"the {role} format must be signed, but got {fmt}; it becomes unsigned by itself where it can."
-            )
     edge_names = {plan.layers[0].name, plan.layers[-1].name} if spec.edge is not None else set()
     edge_sites = {layer.site for layer in plan.layers if layer.name in edge_names}
     return Assignment(
@@ -71,11 +66,15 @@ def assign(plan: Plan, spec: NumericsSpec) -> Assignment:
 def _site_quant(site: Site, spec: NumericsSpec, *, edge: bool) -> TensorQuant:
     fmt = spec.activation.format
     if site.residual:
-        return TensorQuant(spec.residual or fmt, spec.activation.scaling)
-    if edge and spec.edge is not None:
+        fmt = spec.residual or fmt
+    elif edge and spec.edge is not None:
         fmt = spec.edge
-    if isinstance(fmt, IntFormat) and site.nonnegative:
+    if isinstance(fmt, IntFormat) and site.nonnegative and not site.residual:
         fmt = replace(fmt, signed=False)
+    if not fmt.signed and not site.nonnegative:
+        raise DatapathError(
+            f"the format of site {site.name!r} must be signed, because its values can be negative, but got {fmt}."
+        )
     return TensorQuant(fmt, spec.activation.scaling)
 
 

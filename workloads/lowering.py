@@ -17,8 +17,8 @@ def lower(plan: Plan, name: str) -> Network:
 
     A layer is its window (kernel or stride above 1), its matrix and its requantizer into the next site; a tensor with
     several readers is duplicated behind its requantizer. Names are those of the modules, with ``.window``,
-    ``.requantize`` or ``.duplicate`` behind them. The last layer has no requantizer: the logits leave as sums (their scale
-    and bias do not move a top-1 decision that compares them after an affine step, and no site follows).
+    ``.requantize`` or ``.duplicate`` behind them. The last layer has no requantizer: its sums leave the
+    chip as they are, and scale and bias (per channel, so they do matter to the arg max) are applied where they arrive.
 
     Raises:
         PlanError: a stream begins in the model's input and reaches a requantizer before any operator.

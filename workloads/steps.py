@@ -88,6 +88,7 @@ class _Walk(fx.Interpreter):
         super().__init__(module)
         self.layers = {layer.module: layer for layer in plan.layers}
         self.assignment, self.spec, self.means = assignment, spec, means
+        self.extra_traceback = False  # else torch adds lines about its graph to the text of our errors
 
     def call_module(self, target: object, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         layer = self.layers.get(str(target))

@@ -19,6 +19,9 @@ DspBlock = Literal["DSP48E1", "DSP48E2", "DSP58"]
 MULTIPLIER_PORT_BITS = MappingProxyType({"DSP48E1": 25, "DSP48E2": 27, "DSP58": 27})
 """Bits of the wide multiplier port of each DSP slice."""
 
+ACTIVATION_PORT_BITS = MappingProxyType({"DSP48E1": 18, "DSP48E2": 18, "DSP58": 24})
+"""Bits of the narrow multiplier port of each DSP slice (UG479, UG579, AM004)."""
+
 INT8_DOT_LENGTH = 3
 """Products that a DSP58 sums in its INT8 mode."""
 
@@ -35,7 +38,7 @@ def dsp_lanes(weight_bits: int, activation_bits: int, narrow: bool, dsp: DspBloc
 
     Args:
         weight_bits: width of the signed weights, at least 2.
-        activation_bits: width of the activations, at least 1.
+        activation_bits: width of the activations, at least 1, at most that of the narrow port.
         narrow: whether the most negative weight code is absent.
         dsp: kind of slice.
 
@@ -46,9 +49,9 @@ def dsp_lanes(weight_bits: int, activation_bits: int, narrow: bool, dsp: DspBloc
         raise DspPackingError(f"dsp must be one of {', '.join(MULTIPLIER_PORT_BITS)}, but got {dsp!r}.")
     port = MULTIPLIER_PORT_BITS[dsp]
     most = port - int(not narrow)
-    if not 2 <= weight_bits <= most or activation_bits < 1:
+    if not 2 <= weight_bits <= most or not 1 <= activation_bits <= ACTIVATION_PORT_BITS[dsp]:
         raise DspPackingError(
-            f"a {dsp} packs weights of 2 to {most} bits and activations of at least 1 bit, but got "
+            f"a {dsp} packs weights of 2 to {most} bits and activations of 1 to {ACTIVATION_PORT_BITS[dsp]} bits, but got "
             f"weight_bits={weight_bits}, activation_bits={activation_bits}, narrow={narrow}."
         )
     return 1 + (most - weight_bits) // (weight_bits + activation_bits - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hwmodels.primitives.carry import carry_blocks
 from hwmodels.primitives.cost import ceil_div, ceil_log2
-from hwmodels.primitives.dsp_packing import MULTIPLIER_PORT_BITS, DspBlock
+from hwmodels.primitives.dsp_packing import ACTIVATION_PORT_BITS, MULTIPLIER_PORT_BITS, DspBlock
 from hwmodels.primitives.multiplier import multiplier_chains, multiplier_luts
 from hwmodels.resources import Resources
 
@@ -17,8 +17,6 @@ SHIFT_RANGE = 16
 PO2_SCALE_BITS = 8
 """Stored bits of a power-of-two scale (E8M0, OCP MX 1.0)."""
 
-_DSP_SIDE_BITS = {"DSP48E1": 18, "DSP48E2": 18, "DSP58": 24}
-
 
 def scale_multiplier(width: int, *, passes: int = 1, dsp: DspBlock | None, family: str) -> tuple[Resources, str]:
     """(resources, formula) of a `width` x 16 bit multiplier, in LUTs or, if `dsp` names a slice, in DSP slices.
@@ -30,7 +28,7 @@ def scale_multiplier(width: int, *, passes: int = 1, dsp: DspBlock | None, famil
     Derived: the multiplier form of :mod:`hwmodels.primitives.multiplier`; a DSP slice takes 25 or 27 bits by 18 or 24.
     """
     if dsp is not None:
-        count = ceil_div(width, MULTIPLIER_PORT_BITS[dsp]) * ceil_div(SCALE_BITS, _DSP_SIDE_BITS[dsp])
+        count = ceil_div(width, MULTIPLIER_PORT_BITS[dsp]) * ceil_div(SCALE_BITS, ACTIVATION_PORT_BITS[dsp])
         return Resources(dsp=count), f"ceil({width}/{MULTIPLIER_PORT_BITS[dsp]}) {dsp}"
     digit = ceil_div(SCALE_BITS, passes)
     wide, narrow = max(width, digit), min(width, digit)

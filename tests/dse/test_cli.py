@@ -57,6 +57,12 @@ def test_init_check_and_its_refusal_to_overwrite(tmp_path):
         ),
         (("cost", "--rows", "8", "--cols", "9", "--weight", "e2m1", "--multiplier", "dsp"), "use multiplier=lut"),
         (("init", "/proc/none/x.yaml"), "/proc/none/x.yaml must be a file that can be written"),
+        (
+            ("cost", "--rows", "8", "--cols", "9", "--clock-mhz", "0"),
+            "--clock-mhz must be a positive number, but got 0",
+        ),
+        (("cost", "--rows", "8", "--cols", "9", "--weight", "uint4"), "weights must be signed"),
+        (("cost", "--rows", "8", "--cols", "9", "--activation", "e8m0"), "both formats must have a zero"),
         (("cost", "--rows", "8"), "both --rows and --cols must be given"),
         (("cost", "--network", "absent.onnx", "--target-fps", "10"), "absent.onnx"),
         (("cost", "--network", "absent.onnx"), "--target-fps"),

@@ -90,6 +90,8 @@ def test_bare_fp8_is_refused_with_the_choices(bare: str, choices: list[str]) -> 
         ("float8", "a format must be named like int4, uint8"),
         ("int1", "must be 2 to 32"),
         ("ocp_e3m3", "OCP defines e4m3, e5m2, e3m2, e2m3 and e2m1 only"),
+        ("e4m3b11", "write one of ocp_e4m3 (max 448), ieee_e4m3 (max 240)"),
+        ("int8u", "a format must be named like int4, uint8"),
         ("mxfp5_e2m1", "has 4 bits, but got mxfp5; write mxfp4_e2m1"),
         ("mxfloat", "a block format must be one of mxfp8_e4m3"),
     ],

@@ -66,7 +66,12 @@ def test_the_packed_weights_fit_the_port(weight_bits: int, activation_bits: int,
 def test_bad_requests_are_refused() -> None:
     with pytest.raises(DspPackingError, match=r"^dsp must be one of DSP48E1, DSP48E2, DSP58, but got 'DSP49'\.$"):
         dsp_lanes(4, 4, True, "DSP49")  # type: ignore[arg-type]
-    with pytest.raises(DspPackingError, match=r"^a DSP48E1 packs weights of 2 to 24 bits and activations of at least"):
+    with pytest.raises(DspPackingError, match=r"^a DSP48E1 packs weights of 2 to 24 bits and activations of 1 to"):
         dsp_lanes(25, 4, False, "DSP48E1")
+    with pytest.raises(
+        DspPackingError, match=r"activations of 1 to 18 bits, but got weight_bits=20, activation_bits=20,"
+    ):
+        dsp_lanes(20, 20, False, "DSP48E2")
+    assert dsp_lanes(20, 20, False, "DSP58") == 1  # 27 x 24 bits
     with pytest.raises(DspPackingError, match=r"^pe and simd must be at least 1, but got pe=0, simd=1\.$"):
         packed_dsps(0, 1, weight_bits=4, activation_bits=4, narrow=True, dsp="DSP48E2")

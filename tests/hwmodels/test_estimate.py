@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from networks import numerics_of, residual_network
 
 from hwmodels.catalog import parse_format
-from hwmodels.datapath import Accumulator, Datapath, DatapathError, Multiplier, TensorQuant, parse_scaling, tensor_quant
+from hwmodels.datapath import (
+    Accumulator,
+    Datapath,
+    DatapathError,
+    Multiplier,
+    Overflow,
+    TensorQuant,
+    parse_scaling,
+    tensor_quant,
+)
 from hwmodels.devices import DEVICES, get_device
 from hwmodels.dot_product import dot_product_unit
 from hwmodels.estimate import CostError, CostModel, CostOptions, CostReport, estimate, estimate_operator
@@ -32,6 +41,7 @@ from hwmodels.ops import (
 from hwmodels.options import OptionsError
 from hwmodels.primitives.cost import BandKind
 from hwmodels.primitives.memory import MemoryStyle, MemoryStyleError
+from hwmodels.primitives.operands import operands
 from hwmodels.resources import Resources
 
 NETWORK = residual_network()
@@ -271,6 +281,42 @@ def test_dsp_packing(weight: str, activation: str, part: str, dsps: int) -> None
     made = one(weight, activation, 24, Folding(8, 16), options=options, part=part)
     assert made.total.dsp == dsps
     assert made.total.lut < one(weight, activation, 24, Folding(8, 16), part=part).total.lut
+
+
+@pytest.mark.parametrize(("part", "dsps"), [("xczu7ev", 8 * 9), ("xcvc1902", 8 * 3)])
+def test_depthwise_products_are_not_packed(part: str, dsps: int) -> None:
+    """Its rows share no activation, so that no slice can multiply one by several weights."""
+    op = Depthwise("d", 16, 9, 64, "x")
+    path = numerics_of(Network("n", (op,)), "int4", "uint4").datapath(op, Multiplier.DSP)
+    options = CostOptions(multiplier=Multiplier.DSP)
+    assert estimate_operator(op, path, Folding(8, 9), get_device(part), options).total.dsp == dsps
+
+
+@pytest.mark.parametrize("formats", [("e2m1", "uint5"), ("e3m2", "e3m2"), ("ocp_e4m3", "ocp_e4m3")], ids="-".join)
+def test_a_proved_accumulator_drops_no_product_bit(formats: tuple[str, str]) -> None:
+    """P may be proved from weights that never reach the format's largest sum; what was measured was exact all the same."""
+    weight, activation = (tensor_quant(parse_format(name)) for name in formats)
+    width = operands(weight.format, activation.format).product_bits
+    op, folding = MatVec("a", 8, 64, 1, "x"), Folding(1, 64)
+
+    def luts(bits: int, overflow: Overflow) -> tuple[float, str]:
+        path = Datapath(weight, activation, Accumulator(bits, overflow=overflow))
+        line = estimate_operator(op, path, folding, DEVICE).lines[0]
+        return line.resources.lut, line.formula
+
+    proved, text = luts(width + 2, Overflow.IMPOSSIBLE)
+    dropping, dropped = luts(width + 2, Overflow.SATURATE)
+    assert "(exact)" in text
+    assert "(4 low bits dropped)" in dropped
+    assert dropping < proved < luts(width + 6, Overflow.SATURATE)[0]
+    assert luts(width + 6, Overflow.IMPOSSIBLE) == luts(width + 6, Overflow.SATURATE)
+
+
+@pytest.mark.parametrize("clock", [0.0, -5.0, float("nan"), float("inf")])
+def test_a_clock_must_be_positive(clock: float) -> None:
+    for question in (report().fps, report().latency_us):
+        with pytest.raises(CostError, match=r"^a clock must be a positive number of MHz, but got clock_mhz="):
+            question(clock)
 
 
 def test_what_cannot_be_built_is_refused() -> None:

@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import numerics_of, residual_network
 
+from hwmodels.datapath import Multiplier
 from hwmodels.devices import get_device
-from hwmodels.estimate import estimate
+from hwmodels.estimate import estimate, estimate_operator
 from hwmodels.folding import MOST_STREAM_BITS, FoldingError, fold_for_cycles, target_cycles
 from hwmodels.ops import Depthwise, Folding, MatVec, Network, Window, divisors
+from hwmodels.options import CostOptions
 
 NETWORK = residual_network()
 
@@ -62,6 +64,31 @@ def test_the_stream_limit_follows_the_weights() -> None:
     assert fold_for_cycles(network, 1, numerics_of(network, "int2", "int2")) == {"a": Folding(64, 64)}
 
 
+@pytest.mark.parametrize("target", [700, 3_000, 20_000])
+@pytest.mark.parametrize(("weight", "activation"), [("int4", "uint4"), ("int8", "uint8"), ("int3_narrow", "uint8")])
+@pytest.mark.parametrize("part", ["xc7z020", "xczu7ev", "xcvc1902"])
+def test_the_fewest_dsp_slices_of_all(weight: str, activation: str, part: str, target: int) -> None:
+    op, device, options = MatVec("a", 24, 36, 64, "x"), get_device(part), CostOptions(multiplier=Multiplier.DSP)
+    numerics = numerics_of(Network("n", (op,)), weight, activation)
+    path = numerics.datapath(op, Multiplier.DSP)
+
+    def slices(folding: Folding) -> float:
+        return estimate_operator(op, path, folding, device, options).total.dsp
+
+    pairs = [Folding(pe, simd) for pe, simd in product(divisors(op.rows), divisors(op.cols))]
+    chosen = fold_for_cycles(Network("n", (op,)), target, numerics, dsp=device.dsp)["a"]
+    assert chosen.cycles(op) <= target
+    assert slices(chosen) == min(slices(folding) for folding in pairs if folding.cycles(op) <= target)
+
+
+def test_minifloats_and_depthwise_layers_fold_as_without_slices() -> None:
+    numerics = numerics_of(NETWORK, "e2m1", "e2m1")
+    assert fold_for_cycles(NETWORK, 20_000, numerics, dsp="DSP48E2") == fold_for_cycles(NETWORK, 20_000, numerics)
+    network = Network("n", (Depthwise("d", 16, 9, 64, "x"),))
+    numerics = numerics_of(network, "int4", "uint4")
+    assert fold_for_cycles(network, 2_000, numerics, dsp="DSP48E2") == fold_for_cycles(network, 2_000, numerics)
+
+
 def test_a_window_that_cannot_keep_up_is_named() -> None:
     """One pixel per cycle is all a stream brings: 34 x 34 pixels and two cycles of latency."""
     with pytest.raises(FoldingError) as error:
@@ -74,7 +101,16 @@ def test_target_cycles(fps: float, clock: float, cycles: int) -> None:
     assert target_cycles(fps, clock) == cycles
 
 
-@pytest.mark.parametrize(("fps", "clock", "text"), [(0, 100, "must be positive"), (2e8, 100, "at most 1e+08 frames")])
+@pytest.mark.parametrize(
+    ("fps", "clock", "text"),
+    [
+        (0, 100, "must be positive"),
+        (float("nan"), 100, "must be positive"),
+        (100, float("inf"), "must be positive"),
+        (1e-310, 100, "must be positive"),  # more cycles than a float holds
+        (2e8, 100, "at most 1e+08 frames"),
+    ],
+)
 def test_impossible_rates_are_refused(fps: float, clock: float, text: str) -> None:
     with pytest.raises(FoldingError) as error:
         target_cycles(fps, clock)

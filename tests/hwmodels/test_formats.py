@@ -79,7 +79,7 @@ def test_block_formats_know_their_share_of_the_scale() -> None:
     ("make", "text"),
     [
         (lambda: IntFormat(1), "`bits` of a signed integer format must be 2 to 32, but got bits=1."),
-        (lambda: IntFormat(0, signed=False), "`bits` of a unsigned integer format must be 1 to 32, but got bits=0."),
+        (lambda: IntFormat(0, signed=False), "`bits` of an unsigned integer format must be 1 to 32, but got bits=0."),
         (lambda: Minifloat(0, 3), "must have exponent_bits >= 1"),
         (lambda: Minifloat(1, 2, specials=Specials.IEEE), "ieee specials need exponent_bits >= 2"),
         (lambda: Minifloat(4, 3, specials=Specials.FNUZ, signed=False), "fnuz specials need a sign bit"),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hwmodels.accumulator import AccumulatorError
 from hwmodels.catalog import parse_element
 from hwmodels.datapath import DatapathError
+from hwmodels.errors import BitfrontError
 from hwmodels.formats import IntFormat
 from workloads.assign import assign
 from workloads.plan import PlanError, make_plan
@@ -175,10 +176,35 @@ def test_input_channels_that_no_group_divides_get_one_scale_a_channel() -> None:
 
 def test_contradictions_are_refused() -> None:
     plan = make_plan(tiny_resnet(), images(1))
-    with pytest.raises(DatapathError, match="edge format must be signed, but got uint8"):
-        assign(plan, spec(edge="uint8"))
+    assert assign(plan, spec("int4", "ue3m2")).sites["relu1"].format == parse_element("ue3m2")
+    with pytest.raises(DatapathError, match=r"^the format of site 'add\.in' must be signed, .* but got ue3m2\.$"):
+        assign(plan, spec("int4", "ue3m2", residual=None))
     with pytest.raises(AccumulatorError, match="conv got tile_size=32; leave tile_size out or give 8"):
         assign(plan, spec(scaling="group8", tile=32))
+
+
+@pytest.mark.parametrize(
+    ("formats", "message"),
+    [
+        ({"edge": "uint8"}, "the edge format must be signed, but got uint8; integer activations become unsigned by"),
+        ({"weight": "ue3m2"}, "the weight format must be signed, but got ue3m2"),  # it would clip every negative weight
+        ({"edge": "ue3m2"}, "the edge format must be signed, but got ue3m2"),
+        ({"residual": "ue3m2"}, "the residual format must be signed, but got ue3m2"),
+        ({"activation": "e8m0"}, "the activation format must have a zero, but got e8m0"),
+        ({"residual": "e3m2_nosubnormals"}, "the residual format must have a zero, but got e3m2_nosubnormals"),
+        (
+            {"weight": "e8m7"},
+            "the weight format must lie between 2^-80 and 2^80 to be computed in float32, but got e8m7;",
+        ),
+        ({"activation": "e3m2b200"}, "the activation format must lie between 2^-80 and 2^80"),
+        ({"weight": "int25"}, "the weight format must have at most 24 bits to be exact in float32, but got int25."),
+        ({"tile": 0}, "`tile_size` must be at least 1 product, but got tile_size=0."),
+    ],
+)
+def test_formats_that_would_clip_or_vanish_are_refused(formats: dict[str, object], message: str) -> None:
+    with pytest.raises(BitfrontError) as error:
+        spec(**formats)  # type: ignore[arg-type]
+    assert message in str(error.value)
 
 
 def test_tile_of_a_whole_row_is_no_tile() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from small_networks import images, spec, tiny_resnet
 from torch import Tensor, nn
 
+from workloads import steps
 from workloads.plan import make_plan
 from workloads.quantize import QuantizedModel, quantize
 from workloads.recipes import RECIPES, Recipe, RecipeError, Step, parse_recipe
@@ -118,6 +121,17 @@ def test_more_bits_lose_less() -> None:
         qsnr = [q.layers[layer].qsnr_db for q in quantized]
         steps = np.diff(qsnr)
         assert (abs(steps[2:] - 6.02) < 2).all()  # one bit is 6.02 dB (arXiv 2510.25602); INT2 and 3 are coarser
+
+
+def test_a_step_that_cannot_be_carried_out_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brevitas only warns when the inverse fails; and torch would add lines of its own to an error within a graph."""
+
+    def fails(self: object) -> None:
+        warnings.warn("Failed to compute the inverse of the Hessian.", stacklevel=2)
+
+    monkeypatch.setattr(steps.GPTQ, "single_layer_update", fails)
+    with pytest.raises(steps.StepError, match=r"^gptq of layer stem must have .*, but 200 images do not; give more\.$"):
+        _quantize("int4", "int4", "gptq")
 
 
 @pytest.mark.parametrize("name", RECIPES)
