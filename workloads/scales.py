@@ -4,9 +4,10 @@ Absolute-maximum scales, one per block (tensor, output channel, or `group_size` 
 
 - float: the smallest scale that clips nothing. For a two's complement format that is max(w_max / max_code,
   w_min / min_code), so the lowest code is used where it helps; for symmetric formats it is absmax / max_value.
-- power of two, integers: that scale rounded *up*, so the block's maximum is never clipped (rounding down, as in the MX
-  standard, saturates it by up to 2x and costs an 8-bit integer 26 dB).
-- power of two, minifloats: 2^(floor(log2 absmax) - emax), the rule of OCP Microscaling formats 1.0, section 6.3; maxima
+- power of two, integers and minifloats without mantissa bits: that scale rounded *up*, so the block's maximum is never
+  clipped (rounding down, as in the MX standard, saturates it by up to 2x and costs an 8-bit integer 26 dB; the largest
+  value of ExM0 is 2^emax itself, so there too it would saturate every maximum).
+- power of two, other minifloats: 2^(floor(log2 absmax) - emax), the rule of OCP Microscaling formats 1.0, section 6.3; maxima
   between max_value and 2^(emax+1) saturate, as that standard has it. So a block format means what it says.
 
 All scales are float32, and values are divided by them in float32, because that is what torch does: the codes here are
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from hwmodels.accumulator import Codes
 from hwmodels.codec import quantize
 from hwmodels.datapath import Granularity, ScaleKind, TensorQuant
-from hwmodels.formats import ElementFormat, IntFormat
+from hwmodels.formats import ElementFormat, IntFormat, Minifloat
 
 Scales = NDArray[np.float32]
 
@@ -47,7 +48,7 @@ def weight_scales(matrix: NDArray[np.float32], quant: TensorQuant) -> Scales:
     match quant.scaling.kind, quant.format:
         case ScaleKind.FLOAT, _:
             scales = exact
-        case ScaleKind.POWER_OF_TWO, IntFormat():
+        case ScaleKind.POWER_OF_TWO, (IntFormat() | Minifloat(mantissa_bits=0)):
             scales = round_up_to_power_of_two(exact)
         case _, minifloat:
             assert not isinstance(minifloat, IntFormat)

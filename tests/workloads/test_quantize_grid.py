@@ -207,6 +207,17 @@ def test_rounding_the_scale_up_saves_a_power_of_two_integer() -> None:
     assert 10 * np.log10((x**2).sum() / (error**2).sum()) > 40
 
 
+@pytest.mark.parametrize("name", ["e2m0", "e3m0", "e4m0"])
+def test_a_power_of_two_scale_never_clips_a_format_without_mantissa(name: str) -> None:
+    """OCP's floor rule would saturate every maximum of ExM0, by up to 2x: its largest value is a power of two itself."""
+    fmt = parse_element(name)
+    x = np.random.default_rng(1).standard_normal((256, 16)).astype(np.float32)
+    scale = weight_scales(x, TensorQuant(fmt, parse_scaling("group16_po2")))
+    assert (np.frexp(scale)[0] == 0.5).all()
+    assert (np.abs(x / scale).max(axis=1) <= float(fmt.max_value)).all()
+    assert (np.abs(x / scale).max(axis=1) > float(fmt.max_value) / 2).all()
+
+
 def test_codes_beyond_64_bits_are_exact() -> None:
     fmt = Minifloat(7, 0)
     codes = to_codes(np.array([[float(fmt.max_value), -float(fmt.step)]]), fmt)
