@@ -213,10 +213,12 @@ def _labels(axes: Axes, on_front: Sequence[Row], objectives: Sequence[Objective]
     for row in {r.id: r for r in (on_front[0], knee, on_front[-1])}.values():
         x, y = (o.read(row.model_dump()) for o in reversed(list(objectives)))
         text = f"{row.id}: {row.weight} x {row.activation}" + (" (knee)" if row is knee else "")
-        offset = (
-            (8, -18) if row is on_front[0] and len(on_front) > 1 else (8, 9)
-        )  # clear of the front, which rises to the right
-        axes.annotate(text, (x, y), textcoords="offset points", xytext=offset, fontsize=7.5, bbox=_PAPER, zorder=7)
+        # clear of the front, which rises to the right, and inside the frame
+        cheapest, dearest = row is on_front[0] and len(on_front) > 1, row is on_front[-1] and len(on_front) > 1
+        offset, side = ((8, -18), "left") if cheapest else ((-8, 9), "right") if dearest else ((8, 9), "left")
+        axes.annotate(
+            text, (x, y), textcoords="offset points", xytext=offset, ha=side, fontsize=7.5, bbox=_PAPER, zorder=7
+        )
 
 
 def _model_note(rows: Sequence[Row]) -> str:
