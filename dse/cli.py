@@ -11,6 +11,7 @@ from rich.console import Console
 
 from dse.cli_cost import cost
 from dse.cli_export import export
+from dse.cli_synth import synth
 from dse.files import as_json, write_text
 from dse.records import RecordError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command(name="cost")(cost)
 app.command(name="export")(export)
+app.command(name="synth")(synth)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
@@ -55,9 +57,13 @@ def init(
 
     Example: dse init sweep.yaml --workload digits-resnet
     """
+    from dse.config import ConfigError
     from dse.template import render
 
-    text = render(workload, path.stem)
+    try:
+        text = render(workload, path.stem)
+    except ConfigError as error:
+        raise ConfigError(f"the name of {path} becomes the sweep's and {error}") from None
     if path.exists() and not force:
         raise RecordError(f"{path} must not exist yet, but it does; choose another file or give --force.")
     write_text(path, text)

@@ -15,7 +15,7 @@ COMMANDS = [line.split("   #")[0].strip() for line in TEXT.splitlines() if line.
 
 
 def test_every_command_of_the_readme_runs(tmp_path):
-    assert {c.split()[1] for c in COMMANDS} == {"init", "check", "run", "front", "export", "cost"}
+    assert {c.split()[1] for c in COMMANDS} == {"init", "check", "run", "front", "export", "cost", "synth"}
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     for command in COMMANDS:

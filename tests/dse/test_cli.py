@@ -23,8 +23,8 @@ def test_help_has_examples_for_every_command():
     shown = dse("--help")
     assert shown.returncode == 0
     commands = re.findall(r"^│ (\w+) ", shown.stdout, flags=re.MULTILINE)
-    assert {"init", "check", "run", "front", "cost", "export"} <= set(commands)
-    for command in ("init", "check", "run", "front", "cost", "export"):
+    assert {"init", "check", "run", "front", "cost", "export", "synth"} <= set(commands)
+    for command in commands:
         assert "Example" in dse(command, "--help").stdout, command
 
 

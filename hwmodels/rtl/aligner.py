@@ -1,0 +1,69 @@
+"""From two exponent fields to a fixed-point product: the shift amount, and the shifter.
+
+A subnormal has the exponent of the lowest normal binade, so a field e shifts by max(e, 1) - 1. One LUT6 is a 4:1
+multiplexer: the shifter takes two bits of the amount a stage, the small ones first, while there are few bits to move.
+"""
+
+from __future__ import annotations
+
+from hwmodels.formats import Minifloat
+from hwmodels.rtl.multiplier import TABLE_BITS
+from hwmodels.rtl.verilog import extended, table, vector
+
+
+def field_shift(fmt: Minifloat, field: int) -> int:
+    """The left shift of a significand whose exponent field is `field`."""
+    return max(field - 1, 0) if fmt.subnormals else field
+
+
+def shift_amount(formats: dict[str, Minifloat], bits: int) -> list[str]:
+    """Verilog of the wire or reg `shift` of `bits` bits: the sum of the shifts that the exponent fields ask for.
+
+    Args:
+        formats: by the name of the signal that holds the exponent field; one or two of them.
+        bits: enough for the largest sum.
+    """
+    items = list(formats.items())
+    total = sum(fmt.exponent_bits for fmt in formats.values())
+    if total <= TABLE_BITS:
+        values = [0]
+        for _, fmt in items:
+            values = [v + field_shift(fmt, field) for v in values for field in range(1 << fmt.exponent_bits)]
+        key = "{" + ", ".join(name for name, _ in items) + "}"
+        values = [v % (1 << bits) for v in values]  # fields of specials only
+        return [f"reg {vector(bits)} shift;", *table("shift", key, total, values, bits)]
+    lines = []
+    for name, fmt in items:
+        width = fmt.exponent_bits
+        values = [field_shift(fmt, field) for field in range(1 << width)]
+        lines += [f"reg {vector(width)} {name}_s;", *table(f"{name}_s", name, width, values, width)]
+    amounts = [extended(f"{name}_s", fmt.exponent_bits, bits, signed=False) for name, fmt in items]
+    return [*lines, f"wire {vector(bits)} shift = {' + '.join(amounts)};"]
+
+
+def shifter(
+    name: str, bits: int, amount: str, amount_bits: int, most: int, *, signed: bool
+) -> tuple[list[str], str, int]:
+    """(lines, name of the result, its bits): `name` of `bits` bits times 2^amount, for amounts of up to `most`."""
+    lines: list[str] = []
+    reached = 0
+    for low in range(0, amount_bits, 2):
+        high = min(low + 2, amount_bits)
+        grown = min(reached + (1 << high) - (1 << low), most) - reached
+        reached += grown
+        have, bits = bits, bits + grown
+        moved = [_left(name, have, step << low, bits, signed=signed) for step in range(1 << (high - low))]
+        chosen = f"{amount}[{low}] ? {moved[1]} : {moved[0]}"
+        if high - low == 2:
+            chosen = f"{amount}[{low + 1}] ? ({amount}[{low}] ? {moved[3]} : {moved[2]}) : ({chosen})"
+        lines.append(f"wire {vector(bits)} x{low} = {chosen};")
+        name = f"x{low}"
+    return lines, name, bits
+
+
+def _left(name: str, have: int, places: int, want: int, *, signed: bool) -> str:
+    """`name` shifted left by `places`, as exactly `want` bits."""
+    if places >= want:
+        return f"{want}'d0"
+    inner = extended(name, have, want - places, signed=signed)
+    return inner if places == 0 else f"{{{inner}, {places}'d0}}"
