@@ -8,7 +8,14 @@ from hwmodels.errors import BitfrontError
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; Ctrl-C while it still loads ends it as quietly as later on."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _main() -> None:
     import optuna
 
     from dse.cli import app

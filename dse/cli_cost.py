@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +28,11 @@ from hwmodels.ops import Folding, MatVec
 from hwmodels.primitives.memory import MemoryStyle
 
 MAX_CSV_BYTES = 256 << 20
+MAX_DIGITS = 12
+"""Of a number that is costed: larger ones are no hardware, and would take ages to look for divisors of."""
+
+
+_TOO_LONG = re.compile(rf"(?<![.\d])\d{{{MAX_DIGITS + 1},}}")
 
 
 class CostError(BitfrontError):
@@ -105,11 +112,14 @@ def cost(
         return
     if rows is None or cols is None:
         raise CostError(f"both --rows and --cols must be given, but got rows={rows}, cols={cols}.")
-    op = MatVec("matvec", rows, cols, vectors, "input")
-    path = _datapath(weight, activation, weight_scaling, accumulator, tile, multiplier, cols)
-    report = estimate_operator(
-        op, path, Folding(pe, simd), part, CostOptions(model=model, multiplier=multiplier, memory=memory)
-    )
+    with _of_a_size("an operator"):
+        if max(rows, cols, vectors, pe, simd) >= 10**MAX_DIGITS:
+            raise OverflowError(f"at most {MAX_DIGITS} digits")
+        op = MatVec("matvec", rows, cols, vectors, "input")
+        path = _datapath(weight, activation, weight_scaling, accumulator, tile, multiplier, cols)
+        report = estimate_operator(
+            op, path, Folding(pe, simd), part, CostOptions(model=model, multiplier=multiplier, memory=memory)
+        )
     asked = {"rows": rows, "cols": cols, "vectors": vectors, "pe": pe, "simd": simd, "weight": path.weight.name}
     asked |= {
         "activation": path.activation.name,
@@ -117,6 +127,17 @@ def cost(
         "tile": path.accumulator.tile_size,
     }
     _print(report, part, _clock(clock_mhz, part.clock_mhz), asked, json)
+
+
+@contextmanager
+def _of_a_size(what: str) -> Iterator[None]:
+    """Numbers of hundreds of digits are a mistake of the user like any other; only Python's own errors say so."""
+    try:
+        yield
+    except BitfrontError:
+        raise
+    except (OverflowError, ValueError) as error:
+        raise CostError(f"{what} must have numbers of a size that hardware can have, but it has not: {error}.") from None
 
 
 def _clock(asked: float | None, default: float) -> float:
@@ -170,7 +191,10 @@ def _batch(path: Path, model: CostModel, json: bool) -> None:
     header, lines = _read_csv(path)
     for number, row in lines:
         try:
-            resources, cycles = cost_row(row) if model is CostModel.FINN else calibrated_row(row)
+            with _of_a_size("a row"):
+                if any(_TOO_LONG.search(value) for value in row.values()):
+                    raise OverflowError(f"at most {MAX_DIGITS} digits")
+                resources, cycles = cost_row(row) if model is CostModel.FINN else calibrated_row(row)
         except BitfrontError as error:
             raise CostError(f"{path}, line {number}: {error}") from None
         costed.append({**row, **{k: _plain(v) for k, v in resources.as_dict().items()}, "cycles": cycles})

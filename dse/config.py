@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import reprlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +26,11 @@ MAX_CONFIG_BYTES = 1 << 20
 
 class ConfigError(BitfrontError):
     """A configuration that cannot be read or does not hold; the message lists every mistake with its path."""
+
+
+_SHORT = reprlib.Repr()
+"""How messages show what was given: a page of YAML can alias itself into gigabytes."""
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 2, 100, 100, 60
 
 
 def _parsed(parse: Callable[[str], object]) -> AfterValidator:
@@ -67,8 +74,15 @@ Element = Annotated[str, _parsed(parse_element)]
 AxisOf = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+def _distinct(values: tuple[object, ...]) -> tuple[object, ...]:
+    repeated = sorted(str(v) for v, times in Counter(values).items() if times > 1)
+    if repeated:
+        raise ValueError(f"each choice may stand once, but {', '.join(repeated)} repeats.")
+    return values
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 class SpaceConfig(_Strict):
@@ -84,13 +98,7 @@ class SpaceConfig(_Strict):
     accumulator: Annotated[tuple[Annotated[str, _parsed(_number_or("auto"))], ...], Field(min_length=1)] = ("auto",)
     tile: Annotated[tuple[Annotated[str, _parsed(_number_or("none"))], ...], Field(min_length=1)] = ("none",)
 
-    @field_validator("*")
-    @classmethod
-    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        repeated = sorted({v for v in value if value.count(v) > 1})
-        if repeated:
-            raise ValueError(f"each choice may stand once, but {', '.join(repeated)} repeats.")
-        return value
+    _each_once = field_validator("*")(_distinct)
 
 
 class RulesConfig(_Strict):
@@ -116,6 +124,8 @@ class HardwareConfig(_Strict):
     def _one_is_a_list(cls, value: object) -> object:
         return value if isinstance(value, list | tuple) else [value]
 
+    _each_once = field_validator("device", "target_fps", "multiplier", "memory")(_distinct)
+
 
 class SearchConfig(_Strict):
     """How the space is searched."""
@@ -138,7 +148,7 @@ class SweepConfig(_Strict):
 
     name: str
     workload: Annotated[str, _parsed(check_workload)]
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     objectives: Annotated[tuple[Annotated[str, _parsed(get_objective)], ...], Field(min_length=2)] = ("top1", "lut")
     space: SpaceConfig
     rules: RulesConfig = RulesConfig()
@@ -149,20 +159,14 @@ class SweepConfig(_Strict):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        # the name becomes a folder below the results folder: nothing in it may leave that folder
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
-            raise ValueError(
-                f"must be 1 to 64 letters, digits, '_', '-' or '.', starting with one of the first two, but got {value!r}."
-            )
-        return value
+        return check_name(value)
 
     @model_validator(mode="after")
     def _objectives_make_a_front(self) -> SweepConfig:
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError(f"objectives: each may stand once, but got {', '.join(self.objectives)}.")
-        if not any(OBJECTIVES[o].is_cost for o in self.objectives) or all(
-            OBJECTIVES[o].is_cost for o in self.objectives
-        ):
+        asked = [OBJECTIVES[o] for o in self.objectives]
+        if not any(o.is_cost for o in asked) or not any(o.is_quality for o in asked):
             raise ValueError(
                 "objectives: a front needs a measured quality (top1, loss) and a cost "
                 f"(lut, dsp, bram18, ...), but got {', '.join(self.objectives)}."
@@ -174,6 +178,33 @@ class SweepConfig(_Strict):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=110)
 
 
+def check_name(name: str) -> str:
+    """The name of a sweep, which becomes a folder below the results folder: nothing in it may leave that folder.
+
+    Raises:
+        ConfigError: it holds other characters, or is too long.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ConfigError(
+            "must be 1 to 64 letters, digits, '_', '-' or '.', starting with one of the first two, "
+            f"but got {_SHORT.repr(name)}."
+        )
+    return name
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, but a key that stands twice is a mistake: the first of the two would be lost without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return node
+
+
 def parse_config(text: str, source: str = "the configuration") -> SweepConfig:
     """The configuration of a YAML text.
 
@@ -181,13 +212,13 @@ def parse_config(text: str, source: str = "the configuration") -> SweepConfig:
         ConfigError: not YAML, not a mapping, or mistakes; every mistake stands in the message with its path.
     """
     try:
-        data: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        data: Any = yaml.load(text, _Loader)
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
+        # the last three: what PyYAML's constructors let through for !!int "", 2020-13-45 or a number of 5000 digits
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
-        raise ConfigError(
-            f"{source} must be YAML, but it cannot be parsed{where}: {getattr(error, 'problem', error)}."
-        ) from None
+        problem = str(getattr(error, "problem", None) or error).splitlines()[0].rstrip(".")
+        raise ConfigError(f"{source} must be YAML, but it cannot be parsed{where}: {problem}.") from None
     if not isinstance(data, dict):
         raise ConfigError(
             f"{source} must be a YAML mapping with the keys {', '.join(SweepConfig.model_fields)}; see `dse init`."
@@ -233,7 +264,7 @@ def _mistakes(error: ValidationError) -> str:
         elif item["type"] == "missing":
             text = "this key is required"
         elif item["type"] != "value_error":
-            text = f"{text}, but got {item['input']!r}"
+            text = f"{text}, but got {_SHORT.repr(item['input'])}"
         lines.append(f"  {path or '(top level)'}: {text}")
     count = f"{len(lines)} mistake{'s' if len(lines) > 1 else ''}"
     return "\n".join([f"{count}:", *lines])

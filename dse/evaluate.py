@@ -179,7 +179,8 @@ def too_narrow(spec: NumericsSpec, widths: Mapping[str, int]) -> str | None:
 
 def precheck(evaluator: Evaluator, point: DesignPoint, utilization: float) -> str | Refusal | None:
     """What is known of a point before it is quantized, in milliseconds: the reason (text) why it cannot fit its part even
-    with the narrowest accumulators, the refusal of a P that is narrower than those, or None."""
+    with the narrowest accumulators; the refusal of a P that is narrower than those, of a frame rate that no folding reaches
+    or of formats that the cost model does not cover; or None."""
     spec = point.numerics
     if spec.accumulator_bits is not None and not spec.recipe.uses_accumulator:
         least = evaluator.numerics(memo_spec(spec), None).layers
@@ -189,7 +190,7 @@ def precheck(evaluator: Evaluator, point: DesignPoint, utilization: float) -> st
     try:
         return _exceeded(evaluator.cost(point, None), point, utilization)
     except BitfrontError as error:
-        return str(error)
+        return Refusal(status="refused", reason=str(error), seconds=0.0)
 
 
 def make_row(
@@ -203,7 +204,7 @@ def make_row(
     """The row of one variant. `outcome` is its accuracy, its refusal, or the reason (text) why it was never quantized."""
     common = _described(point_id, choice, point)
     if isinstance(outcome, str):
-        return _row(common, _cost_columns(evaluator, point, None), status="too_big", reason=outcome)
+        return _row(common, _columns(evaluator.cost(point, None), point), status="too_big", reason=outcome)
     if isinstance(outcome, Refusal):
         return _row(common, status=outcome.status, reason=outcome.reason, seconds=outcome.seconds)
     names = ("top1", "top1_low", "top1_high", "samples", "loss", "weight_bits", "seconds")
@@ -249,14 +250,6 @@ def _described(point_id: str, choice: Choice | None, point: DesignPoint) -> dict
         "numerics_key": memo_spec(spec).key,
         "hardware_key": hardware.key,
     }
-
-
-def _cost_columns(evaluator: Evaluator, point: DesignPoint, widths: Mapping[str, int] | None) -> dict[str, object]:
-    """The cost columns, or none where the target itself is out of reach (then the reason says so)."""
-    try:
-        return _columns(evaluator.cost(point, widths), point)
-    except BitfrontError:
-        return {}
 
 
 def _columns(report: CostReport, point: DesignPoint) -> dict[str, object]:

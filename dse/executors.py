@@ -5,16 +5,26 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from dse.evaluate import Evaluator
 from dse.records import Accuracy, Refusal
+from hwmodels.errors import BitfrontError
 from workloads.numerics import NumericsSpec
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class WorkerError(BitfrontError):
+    """A worker process that ended in the middle of its work."""
 
 
 class Executor(Protocol):
@@ -48,7 +58,10 @@ class LocalExecutor:
 
 
 class PoolExecutor:
-    """Evaluates in `workers` processes. They are spawned (torch does not survive a fork) and leave when the parent is gone."""
+    """Evaluates in `workers` processes. They are spawned (torch does not survive a fork) and leave when the parent is gone.
+
+    Every method raises WorkerError where a worker was ended from outside.
+    """
 
     def __init__(self, evaluator: Evaluator, workers: int) -> None:
         self._pool = ProcessPoolExecutor(
@@ -60,13 +73,13 @@ class PoolExecutor:
 
     def float_accuracy(self) -> Accuracy:
         """The accuracy of the float network."""
-        return self._pool.submit(_float_accuracy).result()
+        return _result(self._submit(_float_accuracy))
 
     def accuracies(self, specs: Sequence[NumericsSpec]) -> Iterator[tuple[str, Accuracy | Refusal]]:
         """(numerics key, outcome) of each spec, as they finish."""
-        futures = {self._pool.submit(_accuracy, spec): spec for spec in specs}
+        futures = {self._submit(_accuracy, spec): spec for spec in specs}
         for future in as_completed(futures):
-            yield futures[future].key, future.result()
+            yield futures[future].key, _result(future)
 
     def close(self, *, now: bool = False) -> None:
         """Stop the workers; `now`: without waiting for what they are at."""
@@ -75,10 +88,37 @@ class PoolExecutor:
                 process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def _submit(
+        self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Future[Result]:
+        # A terminal sends Ctrl-C to all processes, but it is this one that answers it. Workers, which start here and
+        # inherit the mask, would die of it with a traceback each.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return self._pool.submit(function, *args, **kwargs)
+        except BrokenProcessPool as error:
+            raise _worker_error() from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 
 def make_executor(evaluator: Evaluator, workers: int) -> LocalExecutor | PoolExecutor:
     """An executor with that many workers; one worker is this process."""
     return LocalExecutor(evaluator) if workers == 1 else PoolExecutor(evaluator, workers)
+
+
+def _result(future: Future[Result]) -> Result:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise _worker_error() from error
+
+
+def _worker_error() -> WorkerError:
+    return WorkerError(
+        "a worker must live until the sweep ends, but one was ended from outside, perhaps for want of memory; every "
+        "finished point is stored, the same command goes on, and fewer --workers need less memory."
+    )
 
 
 def single_thread() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dse.config import SweepConfig
 from dse.files import as_json, write_text
-from dse.records import RecordError
+from dse.records import STUDY_FILE, RecordError
 from workloads.registry import get_workload
 
 MANIFEST_FILE = "manifest.json"
@@ -55,6 +55,11 @@ def open_manifest(folder: Path, config: SweepConfig) -> None:
     path = folder / MANIFEST_FILE
     now = make_manifest(config)
     if not path.exists():
+        if (folder / STUDY_FILE).exists():
+            raise RecordError(
+                f"{folder} must have the {MANIFEST_FILE} of its {STUDY_FILE}, but it has none, so what was measured there is "
+                "unknown; choose another name, or another folder with --results."
+            )
         write_text(path, as_json(now))
         return
     try:

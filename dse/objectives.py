@@ -36,6 +36,11 @@ class Objective:
         """Whether the hardware model gives it (known before any quantization)."""
         return self.name in COSTS
 
+    @property
+    def is_quality(self) -> bool:
+        """Whether it says how good the quantized network still is (a front needs one, and figures show the first)."""
+        return self.name in QUALITIES
+
     def read(self, row: Mapping[str, Any]) -> float:
         """The value of one row of the table of points.
 
@@ -48,6 +53,7 @@ class Objective:
         return float(value)
 
 
+QUALITIES = ("top1", "loss")
 COSTS = ("lut", "carry8", "ff", "dsp", "bram18", "uram", "cycles")
 
 OBJECTIVES: dict[str, Objective] = {

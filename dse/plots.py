@@ -125,10 +125,7 @@ def axes_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective])
     from matplotlib.figure import Figure
 
     quality, cost = _pair(objectives)
-    int8 = [r for r in rows if r.id.startswith("int8.") and r.status == "ok"]
-    feasible = [r for r in rows if r.status == "ok" and not r.id.startswith("int8.")]
-    choices = {a: sorted({str(getattr(r, a)) for r in feasible}) for a in (*AXES, "multiplier")}
-    choices = {a: names for a, names in choices.items() if len(names) > 1}
+    int8, feasible, choices = _axes_shown(rows)
     if not int8 or not choices:
         raise RecordError(
             f"a figure of the axes of {name} needs a measured INT8 reference that fits and an axis with two measured "
@@ -166,6 +163,20 @@ def axes_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective])
     return figure
 
 
+def has_axes_figure(rows: Sequence[Row]) -> bool:
+    """Whether :func:`axes_figure` has something to show."""
+    int8, _, choices = _axes_shown(rows)
+    return bool(int8 and choices)
+
+
+def _axes_shown(rows: Sequence[Row]) -> tuple[list[Row], list[Row], dict[str, list[str]]]:
+    """The INT8 references that fit, all other points that do, and the choices of every axis of which these have two."""
+    int8 = [r for r in rows if r.id.startswith("int8.") and r.status == "ok"]
+    feasible = [r for r in rows if r.status == "ok" and not r.id.startswith("int8.")]
+    choices = {a: sorted({str(getattr(r, a)) for r in feasible}) for a in (*AXES, "multiplier")}
+    return int8, feasible, {a: names for a, names in choices.items() if len(names) > 1}
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure whole or not at all; the suffix says the kind.
 
@@ -191,7 +202,7 @@ def save(figure: Figure, path: Path) -> None:
 
 def _pair(objectives: Sequence[Objective]) -> tuple[Objective, Objective]:
     """The first quality and the first cost: what two-dimensional figures show."""
-    return next(o for o in objectives if not o.is_cost), next(o for o in objectives if o.is_cost)
+    return next(o for o in objectives if o.is_quality), next(o for o in objectives if o.is_cost)
 
 
 def _references(axes: Axes, rows: Sequence[Row], quality: Objective, cost: Objective) -> None:

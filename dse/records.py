@@ -8,7 +8,8 @@ and leaves no half of one.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,15 +112,18 @@ class Record(BaseModel):
 
 
 class Store:
-    """The study of one sweep. Made by :meth:`create` or opened by :meth:`open`; single writer (see ``dse.lock``)."""
+    """The study of one sweep. Made by :meth:`create` or opened by :meth:`open`; single writer (see ``dse.lock``).
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
+    Every method raises RecordError where the file cannot be read or written.
+    """
+
+    def __init__(self, study: optuna.Study, path: Path) -> None:
+        self._study, self._path = study, path
 
     @classmethod
     def create(cls, folder: Path, name: str, directions: Sequence[Direction], objectives: Sequence[str]) -> Store:
         """Make an empty study in `folder`; the file appears complete or not at all."""
-        with atomic(folder / STUDY_FILE) as temporary:
+        with atomic(folder / STUDY_FILE) as temporary, _writing(folder / STUDY_FILE):
             temporary.unlink()
             study = optuna.create_study(storage=_storage(temporary), study_name=name, directions=list(directions))
             with warnings.catch_warnings():
@@ -141,21 +145,13 @@ class Store:
             raise RecordError(
                 f"{folder} must be the results folder of a sweep, but it has no {STUDY_FILE}; `dse run` makes one."
             )
-        try:
+        with _reading(path):
             storage = _storage(path)
             names = [s.study_name for s in storage.get_all_studies()]
             if len(names) != 1:
                 raise RecordError(f"{path} must hold one study, but it holds {len(names)}.")
-            return cls(
-                optuna.load_study(study_name=names[0], storage=storage, sampler=optuna.samplers.RandomSampler(0))
-            )
-        except RecordError:
-            raise
-        except Exception as error:
-            # SQLAlchemy and Alembic have no common base for "this is not such a database"
-            raise RecordError(
-                f"{path} must be an Optuna study in SQLite, but it cannot be read ({type(error).__name__})."
-            ) from error
+            study = optuna.load_study(study_name=names[0], storage=storage, sampler=optuna.samplers.RandomSampler(0))
+        return cls(study, path)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -163,28 +159,61 @@ class Store:
 
     def references(self) -> dict[str, Record]:
         """The reference points by name (float, int8), as far as they are evaluated."""
-        attributes = self._study.user_attrs
+        with _reading(self._path):
+            attributes = self._study.user_attrs
         return {n.removeprefix("reference:"): _record(v) for n, v in attributes.items() if n.startswith("reference:")}
 
     def add_reference(self, name: str, record: Record) -> None:
         """Store a reference point."""
-        self._study.set_user_attr(f"reference:{name}", record.model_dump(mode="json"))
+        with _writing(self._path):
+            self._study.set_user_attr(f"reference:{name}", record.model_dump(mode="json"))
 
     def trials(self) -> list[tuple[Record, optuna.trial.FrozenTrial]]:
         """Every finished point with its Optuna trial, in the order in which the search asked for them."""
-        finished = [(_record(t.user_attrs.get("record")), t) for t in self._study.get_trials(deepcopy=False)]
+        with _reading(self._path):
+            trials = self._study.get_trials(deepcopy=False)
+        finished = [(_record(t.user_attrs.get("record")), t) for t in trials]
         return sorted(finished, key=lambda pair: pair[0].index)
 
     def add(self, record: Record, trial: optuna.trial.FrozenTrial) -> None:
         """Store a finished point in one transaction."""
         trial.user_attrs = {**trial.user_attrs, "record": record.model_dump(mode="json")}
-        self._study.add_trial(trial)
+        with _writing(self._path):
+            self._study.add_trial(trial)
 
     def rows(self) -> list[Row]:
         """The table of points: references first, then trials in order."""
         references = self.references()
         first = [row for name in ("float", "int8") if name in references for row in references[name].rows]
         return [*first, *(row for record, _ in self.trials() for row in record.rows)]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except RecordError:
+        raise
+    except Exception as error:
+        # Optuna, SQLAlchemy and Alembic have no common base for "this is not such a database"
+        raise RecordError(
+            f"{path} must be an Optuna study in SQLite, but it cannot be read ({type(error).__name__})."
+        ) from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        # Optuna wraps what SQLite said, "database or disk is full" for instance
+        reason = str(getattr(error.__cause__ or error, "orig", None) or error).splitlines()[0]
+        raise RecordError(
+            f"{path} must be a study that can be written, but it cannot: {reason.rstrip('. ')}; "
+            "what was stored before is kept, the same command goes on."
+        ) from error
 
 
 def _storage(path: Path) -> optuna.storages.RDBStorage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dse.plots import axes_figure, front_figure, save
+from dse.plots import axes_figure, front_figure, has_axes_figure, save
 from dse.records import RecordError
 from dse.results import Results
 from dse.tables import front_document, write_front, write_points
@@ -13,6 +13,8 @@ from dse.tables import front_document, write_front, write_points
 
 def write_report(results: Results) -> tuple[dict[str, Any], list[Path]]:
     """Write points, front and figures; returns the front's document and the files written.
+
+    The figure of the axes is left out where there is nothing to compare: no INT8 reference that fits, no axis with two choices.
 
     Raises:
         RecordError: no point was measured that fits its part; the tables are written all the same.
@@ -29,7 +31,7 @@ def write_report(results: Results) -> tuple[dict[str, Any], list[Path]]:
         )
     files = [folder / "front.json", folder / "front.csv", folder / "points.csv", folder / "points.parquet"]
     figures = [("front", front_figure)]
-    if len([r for r in rows if r.status == "ok" and not r.id.startswith("int8.")]) > 1:
+    if has_axes_figure(rows):
         figures.append(("axes", axes_figure))
     for stem, make in figures:
         figure = make(name, rows, objectives)

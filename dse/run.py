@@ -1,4 +1,4 @@
-"""`dse run`: open or make the results folder, sweep with a progress bar, leave tables and a manifest whatever happens."""
+"""`dse run`: open or make the results folder, sweep with a progress bar, leave the tables of what is finished."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dse.objectives import OBJECTIVES
 from dse.records import STUDY_FILE, Row, Store
 from dse.results import CONFIG_FILE
 from dse.sweep import Sweep, counts
-from dse.tables import write_points
+from dse.tables import front_document, write_front, write_points
 
 
 class Stopped(KeyboardInterrupt):
@@ -63,6 +63,7 @@ def _run(sweep: Sweep, workers: int) -> tuple[dict[str, Any], bool]:
     rows = sweep.store.rows()
     if rows:
         write_points(sweep.folder, rows)
+        write_front(sweep.folder, front_document(sweep.config.name, rows, sweep.objectives), rows, sweep.objectives)
     summary = {
         "folder": str(sweep.folder),
         "trials": len(sweep.records),

@@ -32,7 +32,7 @@ class Progress(Protocol):
     """What a running sweep tells: called after every stored point."""
 
     def __call__(self, done: int, total: int, row: Row, volume: float | None) -> None:
-        """`done` of `total` numerics points are stored; `row` is the latest one's best variant."""
+        """`done` of `total` numerics points are stored; `row` is the latest one's first feasible variant."""
 
 
 @dataclass

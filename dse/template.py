@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import yaml
+
+from dse.config import check_name
 from workloads.registry import check_workload
 
 TEMPLATE = """\
 # A sweep: which number formats, scales, recipes and accumulators are on the Pareto front of {workload}?
 #   dse check FILE    validate, size of the space, time estimate
 #   dse run FILE      run; the same command resumes after Ctrl-C or a kill
-name: {name}                # results go to results/{name}/
+{name_line}                # results go to results/{name}/
 workload: {workload}
 seed: 0
 objectives: [top1, lut]     # a quality (top1, loss) and a cost (lut, carry8, ff, dsp, bram18, uram, cycles), more if wanted
@@ -59,7 +62,8 @@ def render(workload: str, name: str) -> str:
     """The configuration text for a workload.
 
     Raises:
-        BitfrontError: no such workload.
+        BitfrontError: no such workload, or a name that no sweep can have.
     """
     check_workload(workload)
-    return TEMPLATE.format(workload=workload, name=name)
+    name_line = yaml.safe_dump({"name": check_name(name)}).strip()  # quoted where YAML reads it otherwise: yes, 1.5
+    return TEMPLATE.format(workload=workload, name=name, name_line=name_line)

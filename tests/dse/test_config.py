@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from dse.config import ConfigError, load_config, parse_config
-from dse.template import TEMPLATE, render
+from dse.template import render
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 
@@ -28,7 +28,7 @@ def test_a_configuration_is_read_back_from_what_it_writes():
 
 
 def test_all_mistakes_are_reported_at_once_with_their_paths():
-    data = yaml.safe_load(TEMPLATE.format(workload="digits-resnet", name="x"))
+    data = yaml.safe_load(render("digits-resnet", "x"))
     data["space"]["weight"] = ["int4", "e4m3"]
     data["space"]["recipe"] = ["gptq+nonsense"]
     data["hardware"]["device"] = "XC9"
