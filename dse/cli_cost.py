@@ -137,7 +137,9 @@ def _of_a_size(what: str) -> Iterator[None]:
     except BitfrontError:
         raise
     except (OverflowError, ValueError) as error:
-        raise CostError(f"{what} must have numbers of a size that hardware can have, but it has not: {error}.") from None
+        raise CostError(
+            f"{what} must have numbers of a size that hardware can have, but it has not: {error}."
+        ) from None
 
 
 def _clock(asked: float | None, default: float) -> float:

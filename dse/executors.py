@@ -133,7 +133,12 @@ _worker: Evaluator | None = None
 
 def _start_worker(evaluator: Evaluator, parent: int) -> None:
     global _worker  # noqa: PLW0603 - a pool's workers have no other place for what they load once
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    # torch's tracing makes a progress bar, whose default lock between processes would be reported as leaked by a worker
+    # that is stopped; no bar is shared between workers
+    tqdm.set_lock(threading.RLock())
     single_thread()
     _worker = evaluator.load()
 

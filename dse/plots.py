@@ -225,8 +225,11 @@ def _labels(axes: Axes, on_front: Sequence[Row], objectives: Sequence[Objective]
         x, y = (o.read(row.model_dump()) for o in reversed(list(objectives)))
         text = f"{row.id}: {row.weight} x {row.activation}" + (" (knee)" if row is knee else "")
         # clear of the front, which rises to the right, and inside the frame
-        cheapest, dearest = row is on_front[0] and len(on_front) > 1, row is on_front[-1] and len(on_front) > 1
-        offset, side = ((8, -18), "left") if cheapest else ((-8, 9), "right") if dearest else ((8, 9), "left")
+        offset, side = (8, 9), "left"
+        if row is on_front[0] and len(on_front) > 1:
+            offset = (8, -18)
+        elif axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0] > 0.75:
+            offset, side = (-8, 20), "right"
         axes.annotate(
             text, (x, y), textcoords="offset points", xytext=offset, ha=side, fontsize=7.5, bbox=_PAPER, zorder=7
         )
