@@ -100,6 +100,9 @@ def export_point(
     """
     from workloads.quantize import quantize
 
+    if output is not None and output.suffix != ".onnx":
+        # other suffixes are other things: onnx would write JSON to .json, and a study.db is easily given by mistake
+        raise ExportError(f"the file to write must end in .onnx, but got {str(output)!r}; for example design.onnx.")
     results = load_results(folder)
     row = _choose(results, point_id, exporter)
     point = _design(results, row)

@@ -208,10 +208,13 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        # Optuna wraps what SQLite said, "database or disk is full" for instance
-        reason = str(getattr(error.__cause__ or error, "orig", None) or error).splitlines()[0]
+        root: BaseException = (
+            error  # Optuna and SQLAlchemy wrap what SQLite said, "database or disk is full" for instance
+        )
+        while root.__cause__ is not None:
+            root = root.__cause__
         raise RecordError(
-            f"{path} must be a study that can be written, but it cannot: {reason.rstrip('. ')}; "
+            f"{path} must be a study that can be written, but it cannot: {str(root).rstrip('. ')}; "
             "what was stored before is kept, the same command goes on."
         ) from error
 

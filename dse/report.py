@@ -24,10 +24,10 @@ def write_report(results: Results) -> tuple[dict[str, Any], list[Path]]:
     write_points(folder, rows)
     write_front(folder, document, rows, objectives)
     if not results.front:
-        reasons = {row.reason for row in rows if row.reason}
+        reason = next((row.reason for row in rows if row.reason), "none was evaluated")
         raise RecordError(
             f"the front of {name} needs at least one measured point that fits its part, but there is none among "
-            f"{len(rows)} rows (see {folder / 'points.csv'}); the first reason: {min(reasons, default='none was evaluated')}"
+            f"{len(rows)} rows (see {folder / 'points.csv'}); the first reason: {reason}"
         )
     files = [folder / "front.json", folder / "front.csv", folder / "points.csv", folder / "points.parquet"]
     figures = [("front", front_figure)]

@@ -64,6 +64,12 @@ def test_init_check_and_its_refusal_to_overwrite(tmp_path):
         (("cost", "--rows", "8", "--cols", "9", "--weight", "uint4"), "weights must be signed"),
         (("cost", "--rows", "8", "--cols", "9", "--activation", "e8m0"), "both formats must have a zero"),
         (("cost", "--rows", "8"), "both --rows and --cols must be given"),
+        (("cost", "--rows", "9" * 30, "--cols", "9", "--pe", "8"), "numbers of a size that hardware can have"),
+        (
+            ("cost", "--rows", "8", "--cols", "9", "--accumulator", "9" * 5000),
+            "numbers of a size that hardware can have",
+        ),
+        (("init", "my sweep.yaml"), "the name of my sweep.yaml becomes the sweep's and must be 1 to 64 letters"),
         (("cost", "--network", "absent.onnx", "--target-fps", "10"), "absent.onnx"),
         (("cost", "--network", "absent.onnx"), "--target-fps"),
         (("export", ".", "--point", "1", "--to", "qonnx"), "must be the results folder of a sweep"),
@@ -109,6 +115,19 @@ def test_batch_appends_the_costs_of_every_row(table):
             assert float(row[ours]) == float(golden[theirs])
         if "cycles" in golden:
             assert row["cycles"] == golden["cycles"]
+
+
+@pytest.mark.parametrize("value", ["9" * 30, "9" * 400, "9" * 5000])
+@pytest.mark.parametrize("model", ["finn", "calibrated"])
+def test_a_number_without_end_in_a_row_is_a_mistake_of_that_row(tmp_path, value, model):
+    header, first = (GOLDEN / "mvau_rtl.csv").read_text().splitlines()[:2]
+    fields = first.split(",")
+    fields[header.split(",").index("MH")] = value
+    (tmp_path / "bad.csv").write_text(f"{header}\n{','.join(fields)}\n")
+    done = dse("cost", "--batch", tmp_path / "bad.csv", "--model", model)
+    assert done.returncode == 2
+    assert "line 2: a row must have numbers of a size" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_bad_row_is_named_and_nothing_is_printed(tmp_path):

@@ -72,6 +72,10 @@ def test_all_mistakes_are_reported_at_once_with_their_paths():
             {"space": {"weight": ["int4"], "activation": ["int4"], "accumulator": ["wide"]}},
             "must be auto or a whole number",
         ),
+        ({"objectives": ["weight_bits", "lut"]}, "a front needs a measured quality"),
+        ({"seed": 2**32}, "seed: Input should be less than 4294967296"),
+        ({"hardware": {"target_fps": float("inf")}}, r"target_fps\[0\]: Input should be a finite number"),
+        ({"hardware": {"memory": ["auto", "auto"]}}, "hardware.memory: each choice may stand once, but auto repeats"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_path(change, message):
@@ -88,11 +92,38 @@ def test_a_mistake_is_one_sentence_with_its_path(change, message):
         ("", "must be a YAML mapping"),
         ("!!python/object/apply:os.system ['true']", "must be YAML, but it cannot be parsed"),
         ("[" * 5000, "must be YAML, but it cannot be parsed"),
+        ("name: x\x00", "unacceptable character"),
+        ("name: 2020-13-45", "month must be in"),
+        ("seed: " + "9" * 5000, "Exceeds the limit"),
+        ('seed: !!int ""', "must be YAML, but it cannot be parsed"),
+        ("seed: !!bool x", "must be YAML, but it cannot be parsed"),
+        ("seed: !!timestamp x", "must be YAML, but it cannot be parsed"),
+        ("seed: 1\nspace: {weight: [int4], weight: [int8]}", "line 2, column 25: the key 'weight' stands twice"),
     ],
 )
-def test_what_is_not_a_configuration_is_refused(text, message):
-    with pytest.raises(ConfigError, match=message):
+def test_what_is_not_a_configuration_is_refused_in_one_line(text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         parse_config(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_that_aliases_itself_into_gigabytes_is_shown_short():
+    levels = ["b0: &b0 [x, x, x, x, x, x, x, x, x]"]
+    levels += [f"b{i}: &b{i} [{', '.join([f'*b{i - 1}'] * 9)}]" for i in range(1, 12)]
+    with pytest.raises(ConfigError, match="name: Input should be a valid string") as caught:
+        parse_config("\n".join([*levels, "name: *b11"]))
+    assert len(str(caught.value)) < 10_000
+
+
+@pytest.mark.parametrize("name", ["digits", "x.y", "yes", "null", "1.5", "2020-01-01", "2020-13-45", "0x1F"])
+def test_init_writes_a_name_that_is_read_back(name):
+    assert parse_config(render("digits-resnet", name)).name == name
+
+
+@pytest.mark.parametrize("name", ["my sweep", "a: b", "é", "{a", "n" * 65, ""])
+def test_init_refuses_a_name_that_no_sweep_can_have(name):
+    with pytest.raises(ConfigError, match="must be 1 to 64 letters"):
+        render("digits-resnet", name)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

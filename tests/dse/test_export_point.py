@@ -1,5 +1,7 @@
 """A real, small sweep whose points are exported: the file is what was measured, or it is refused by name."""
 
+import json
+
 import pytest
 import yaml
 
@@ -59,6 +61,20 @@ def test_what_an_exporter_does_not_have_is_refused_with_what_it_has(folder, tmp_
     with pytest.raises(ExportError, match=r"qcdq holds integers of up to 8 bits.*use --to qonnx"):
         export_point(folder, chosen, "qcdq", output=tmp_path / "x.onnx", samples=5)
     assert not (tmp_path / "x.onnx").exists()
+
+
+@pytest.mark.parametrize("name", ["study.db", "design.json", "design", "."])
+def test_only_a_file_that_ends_in_onnx_is_written(folder, name):
+    before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    with pytest.raises(ExportError, match=r"must end in \.onnx, but got"):
+        export_point(folder, "knee", "qonnx", output=folder / name, samples=5)
+    assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+
+
+def test_a_run_leaves_the_front_as_tables(folder):
+    document = json.loads((folder / "front.json").read_text())
+    assert [row["id"] for row in document["front"]] == [row.id for row in load_results(folder).front]
+    assert (folder / "front.csv").read_text().count("\n") == len(document["front"]) + 1
 
 
 def test_a_refused_point_is_not_exported(folder):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -70,6 +71,56 @@ def test_a_killed_sweep_resumes_to_the_same_front(tmp_path, undisturbed, stored)
     assert summary["trials"] == TRIALS
     # what was stored before the kill was not quantized again
     assert summary["quantizations"] <= expected_summary["quantizations"] - (1 if stored else 0)
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.4, 1.0])
+def test_ctrl_c_while_the_program_loads_is_quiet(tmp_path, seconds):
+    write_config(tmp_path / "kill.yaml")
+    process = subprocess.Popen(command(tmp_path / "kill.yaml", tmp_path), stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    # Python ends by the signal itself where it came inside an exec, as of a dataclass; a shell calls both 130
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in said
+
+
+def two_workers(folder):
+    """A sweep with two worker processes in a process group of its own, past its references; and its workers."""
+    write_config(folder / "kill.yaml")
+    process = subprocess.Popen(
+        [*command(folder / "kill.yaml", folder), "--workers", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    process.stderr.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return process, [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+
+def test_ctrl_c_at_a_terminal_reaches_the_workers_too_and_is_one_sentence(tmp_path):
+    process, workers = two_workers(tmp_path)
+    assert workers
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert "leaked" not in said
+    assert said.splitlines()[-1].startswith("interrupted; every finished point is stored")
+
+
+def test_a_worker_that_is_ended_from_outside_is_one_sentence_and_the_sweep_resumes(tmp_path, undisturbed):
+    process, workers = two_workers(tmp_path)
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "Traceback" not in said
+    assert "a worker must live until the sweep ends" in said.splitlines()[-1]
+    _, table = finish(tmp_path / "kill.yaml", tmp_path)
+    pd.testing.assert_frame_equal(table, undisturbed[1])
 
 
 def test_ctrl_c_stores_what_is_finished_and_exits_130(tmp_path):

@@ -1,13 +1,16 @@
 """The store: what is added is read back, in order; what is not a store, or is another's, is refused."""
 
+import errno
 import json
+import sqlite3
 
 import optuna
 import pytest
 
 from dse.config import parse_config
-from dse.files import atomic, write_text
+from dse.files import FileError, atomic, write_text
 from dse.lock import locked
+from dse.manifest import MANIFEST_FILE, open_manifest
 from dse.records import STUDY_FILE, Accuracy, Record, RecordError, Row, Store
 from dse.search import Proposal, finished_trial
 from dse.space import make_space
@@ -82,6 +85,48 @@ def test_a_study_with_foreign_records_is_refused(store, tmp_path):
     store._study.add_trial(foreign)
     with pytest.raises(RecordError, match="must hold bitfront's records"):
         store.rows()
+
+
+def test_a_study_with_damaged_records_is_refused(store, tmp_path):
+    store.add(record(0), trial(record(0)))
+    store.close()
+    with sqlite3.connect(tmp_path / STUDY_FILE) as database:
+        database.execute("UPDATE trial_user_attributes SET value_json = substr(value_json, 1, 20)")
+    database.close()
+    with pytest.raises(RecordError, match=r"must be an Optuna study in SQLite, but it cannot be read"):
+        store.rows()
+
+
+def test_a_study_that_cannot_be_written_says_why_and_keeps_what_it_has(store, tmp_path):
+    store.add(record(0), trial(record(0)))
+    with sqlite3.connect(tmp_path / STUDY_FILE) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON trials BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+        )
+    database.close()
+    with pytest.raises(
+        RecordError, match=r"study\.db must be a study that can be written.*: database or disk is full;"
+    ):
+        store.add(record(1), trial(record(1)))
+    assert store.rows() == list(record(0).rows)
+
+
+def test_a_study_without_its_manifest_is_not_taken_over(tmp_path):
+    config = parse_config(render("digits-resnet", "x"))
+    open_manifest(tmp_path, config)
+    Store.create(tmp_path, "x", ["maximize", "minimize"], ["top1", "lut"]).close()
+    open_manifest(tmp_path, config)
+    (tmp_path / MANIFEST_FILE).unlink()
+    with pytest.raises(RecordError, match=r"must have the manifest\.json of its study\.db"):
+        open_manifest(tmp_path, config)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OSError("odd")])
+def test_a_full_disk_is_one_sentence_with_the_file_that_was_asked_for(tmp_path, error):
+    message = rf"a\.txt must be a file that can be written, but it cannot: .*{error.args[-1]}"
+    with pytest.raises(FileError, match=message), atomic(tmp_path / "a.txt"):
+        raise error
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

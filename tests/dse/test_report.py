@@ -8,11 +8,22 @@ import pytest
 from fake_sweep import FakeExecutor, fake_config, layer_names, run_fake
 
 from dse.front import front_rows
-from dse.plots import axes_figure, front_figure, save
+from dse.objectives import OBJECTIVES
+from dse.plots import _pair, axes_figure, front_figure, save
 from dse.records import RecordError
 from dse.report import write_report
 from dse.results import load_results
 from dse.tables import find_knee
+
+ONE = {
+    "weight": "int4",
+    "activation": "int4",
+    "weight_scaling": "channel",
+    "activation_scaling": "tensor",
+    "recipe": "rtn",
+    "accumulator": "auto",
+}
+"""One choice per axis."""
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +96,33 @@ def test_the_knee_is_on_the_front(results):
 def test_a_sweep_in_which_nothing_fits_says_so_and_keeps_its_table(tmp_path):
     folder = tmp_path / "x"
     run_fake(folder, fake_config(4, hardware={"utilization": 0.01}), FakeExecutor(layer_names()))
-    with pytest.raises(RecordError, match="needs at least one measured point that fits its part"):
+    with pytest.raises(RecordError, match=r"needs at least one measured point that fits its part.*the design must fit"):
         write_report(load_results(folder))
     assert len(pd.read_csv(folder / "points.csv")) > 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hardware": {"utilization": 0.2}},  # the INT8 reference does not fit, smaller points do
+        {
+            "space": {a: [v] for a, v in ONE.items()},
+            "hardware": {"device": ["XCZU3EG", "XCZU7EV"], "multiplier": "lut"},
+        },  # one numerics point
+    ],
+)
+def test_a_front_without_axes_to_compare_has_no_figure_of_them(tmp_path, changes):
+    folder = tmp_path / "x"
+    run_fake(folder, fake_config(24, **changes), FakeExecutor(layer_names()))
+    document, written = write_report(load_results(folder))
+    assert document["front"]
+    assert "front.png" in {p.name for p in written}
+    assert "axes.png" not in {p.name for p in written}
+
+
+def test_figures_show_the_first_quality_whatever_stands_before_it():
+    config = fake_config().model_copy(update={"objectives": ("weight_bits", "top1", "lut")})
+    assert [o.name for o in _pair([OBJECTIVES[o] for o in config.objectives])] == ["top1", "lut"]
 
 
 def test_a_figure_of_an_unknown_kind_is_refused(results, tmp_path):

@@ -1,6 +1,7 @@
 """The sweep: one quantization per numerics key, costed before quantized, and resumed to the same result from any state."""
 
 import itertools
+import re
 
 import pytest
 from fake_sweep import FakeExecutor, StoppedError, fake_config, layer_names, run_fake
@@ -58,6 +59,23 @@ def test_a_width_that_rounding_alone_shows_too_narrow_is_refused_without_quantiz
     searched = [r for r in rows if r.accumulator == "12"]
     assert {r.status for r in searched} == {"refused"}
     assert all("but P=12 was asked for; give P >= " in str(r.reason) and r.top1 is None for r in searched)
+    assert len(executor.asked) == 1  # the INT8 reference alone
+
+
+@pytest.mark.parametrize(
+    ("hardware", "reason"),
+    [
+        ({"target_fps": 1e7}, "at full parallelism; lower the frame rate"),
+        ({"model": "finn", "target_fps": 100, "multiplier": "lut"}, "integer"),
+    ],
+)
+def test_what_no_hardware_can_be_is_refused_and_never_quantized(tmp_path, layers, hardware, reason):
+    executor = FakeExecutor(layers)
+    _, rows = run_fake(tmp_path, fake_config(hardware=hardware, space={"weight": ["e2m1", "e2m2"]}), executor)
+    searched = [r for r in rows if r.accumulator == "auto" and not r.id.startswith("int8")]
+    assert searched
+    assert {r.status for r in searched} == {"refused"}
+    assert all(re.search(reason, str(r.reason)) and r.top1 is None and r.lut is None for r in searched)
     assert len(executor.asked) == 1  # the INT8 reference alone
 
 
