@@ -71,7 +71,6 @@ def _element_or_same(name: str) -> object:
 
 
 Element = Annotated[str, _parsed(parse_element)]
-AxisOf = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 def _distinct(values: tuple[object, ...]) -> tuple[object, ...]:

@@ -144,9 +144,8 @@ class Evaluator:
         report = cost_network(
             self.network, numerics, device, hardware.target_fps, cost_options(hardware), hardware.clock_mhz
         )
-        if (
-            report.fps(hardware.clock_mhz) < hardware.target_fps
-        ):  # FINN's folding stops silently where it gets no further
+        # FINN's folding stops silently where it gets no further
+        if report.fps(hardware.clock_mhz) < hardware.target_fps:
             raise BitfrontError(
                 f"a folding must reach target_fps={hardware.target_fps:g} at {hardware.clock_mhz:g} MHz, but "
                 f"{report.bottleneck} allows {report.fps(hardware.clock_mhz):.1f}; lower the target or raise the clock."

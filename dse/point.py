@@ -52,11 +52,6 @@ class DesignPoint:
         asked = json.dumps(self.numerics.as_dict(), sort_keys=True)
         return hashlib.sha256(f"{asked}|{self.hardware.key}".encode()).hexdigest()[:16]
 
-    @property
-    def family(self) -> str:
-        """How figures tell points apart: see :func:`family`."""
-        return family(self.numerics)
-
 
 FAMILIES = ("INT", "minifloat", "mixed", "INT, block scale", "minifloat, block scale")
 
