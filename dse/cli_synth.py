@@ -23,7 +23,7 @@ from hwmodels.resources import Resources
 from hwmodels.rtl.check import check_unit, vectors
 from hwmodels.rtl.testbench import testbench
 from hwmodels.rtl.unit import DotUnit, unit_verilog
-from hwmodels.synth import TIME_LIMIT_S, Synthesis, synthesize_all
+from hwmodels.synth import TIME_LIMIT_S, Design, Synthesis, synthesize_all
 from hwmodels.yosys import SynthError
 
 MOST_POINTS = 4096
@@ -84,10 +84,11 @@ def synth(
     # fewer cycles for many lanes: seconds, not minutes
     checked = {unit: check_unit(unit, cycles=max(4, min(16, 1024 // unit.lanes))) for unit in units}
     measured: dict[DotUnit, Synthesis | SynthError] = {}
+    designs = [Design(unit_verilog(unit), family) for unit in units]
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("synthesis", total=len(units))
-        for unit, outcome in synthesize_all(units, family, cache, workers or _cores(), time_limit):
-            measured[unit] = outcome
+        for index, outcome in synthesize_all(designs, cache, workers or _cores(), time_limit):
+            measured[units[index]] = outcome
             progress.advance(task)
     rows = [_row(unit, measured[unit], family, checked[unit]) for unit in units]
     if rtl is not None:

@@ -14,8 +14,9 @@ from hwmodels.calibration.fit import TABLE, table_format
 from hwmodels.datapath import Accumulator, Datapath, Overflow, tensor_quant
 from hwmodels.devices import Family
 from hwmodels.lut_packing import Lut, packed_sites
+from hwmodels.netlist import count_cells
 from hwmodels.rtl.unit import DotUnit, unit_verilog
-from hwmodels.synth import Synthesis, count_cells, synthesize, synthesize_all, synthesize_verilog
+from hwmodels.synth import Design, Synthesis, synthesize, synthesize_all, synthesize_design
 from hwmodels.yosys import SynthError
 
 
@@ -90,20 +91,21 @@ EMPTY = json.dumps({"modules": {"dot": {"cells": {}}}})
 def test_a_damaged_cache_is_named(tmp_path, monkeypatch):
     text = unit_verilog(unit("INT3", "INT3", 1))
     monkeypatch.setattr(synth, "run_yosys", lambda script, folder, limit: (folder / "netlist.json").write_text(EMPTY))
-    assert synthesize_verilog(text, Family.XCUP, tmp_path).lut == 0
+    assert synthesize_design(Design(text, Family.XCUP), tmp_path).lut == 0
     (entry,) = tmp_path.iterdir()
     assert entry.suffix == ".json"  # nothing half-written beside it
     entry.write_text("{")
     with pytest.raises(SynthError, match=f"{entry.name} must be a cached synthesis, but is not"):
-        synthesize_verilog(text, Family.XCUP, tmp_path)
+        synthesize_design(Design(text, Family.XCUP), tmp_path)
 
 
 def test_points_run_in_parallel_and_one_failure_does_not_stop_the_rest(cache):
     slow, quick = unit("E4M3", "E4M3", 64), unit("INT3", "INT3", 4)
     synthesize(quick, Family.XCUP, cache)
-    outcomes = dict(synthesize_all([slow, quick], Family.XCUP, cache, workers=2, limit_s=0.5))
-    assert isinstance(outcomes[quick], Synthesis)
-    assert str(outcomes[slow]) == (
+    designs = [Design(unit_verilog(u), Family.XCUP) for u in (slow, quick)]
+    outcomes = dict(synthesize_all(designs, cache, workers=2, limit_s=0.5))
+    assert isinstance(outcomes[1], Synthesis)
+    assert str(outcomes[0]) == (
         "a run of Yosys must end within 0.5 s, but did not; give a longer time limit or fewer lanes."
     )
 
@@ -124,7 +126,7 @@ def test_an_absent_yosys_names_the_extra(monkeypatch):
 
 def test_an_unsynthesizable_text_is_one_sentence():
     with pytest.raises(SynthError, match=r"Yosys must accept the design, but ended with: .*ERROR"):
-        synthesize_verilog("module dot (input wire a, output wire b); assign b = c(a); endmodule", Family.XCUP)
+        synthesize_design(Design("module dot (input wire a, output wire b); assign b = c(a); endmodule", Family.XCUP))
 
 
 def cell(kind, **pins):
