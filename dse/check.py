@@ -35,7 +35,7 @@ def describe(config: SweepConfig, workers: int, measure: bool) -> dict[str, Any]
     trials = config.search.trials if size is None else min(config.search.trials, size)
     document: dict[str, Any] = {
         "sweep": config.name,
-        "workload": config.workload,
+        "workload": config.workload if isinstance(config.workload, str) else config.workload.huggingface,
         "axes": {a: list(space.axes[a]) for a in AXES},
         "combinations": space.combinations,
         "numerics_points": size,
@@ -49,7 +49,7 @@ def describe(config: SweepConfig, workers: int, measure: bool) -> dict[str, Any]
         single_thread()
         outcome = Evaluator.of(config).load().accuracy(int8_reference(space))
         if isinstance(outcome, Refusal):
-            raise BitfrontError(f"the INT8 reference of {config.workload} must be measurable, but: {outcome.reason}")
+            raise BitfrontError(f"the INT8 reference of {config.name} must be measurable, but: {outcome.reason}")
         factors = [RECIPE_TIME.get(recipe, max(RECIPE_TIME.values())) for recipe in config.space.recipe]
         seconds = outcome.seconds * sum(factors) / len(factors)
         document["seconds_per_point"] = round(seconds, 2)

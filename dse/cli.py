@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from dse.cli_calibrate import calibrate
 from dse.cli_cost import cost
 from dse.cli_export import export
 from dse.cli_synth import synth
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
 )
+app.command(name="calibrate")(calibrate)
 app.command(name="cost")(cost)
 app.command(name="export")(export)
 app.command(name="synth")(synth)

@@ -1,32 +1,47 @@
-"""`dse synth`: generate, simulate and synthesize compute units; print what was measured beside what the model predicts."""
+"""`dse synth`: generate, simulate, synthesize and time compute units; print what was measured beside what the model predicts."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
 from itertools import product
+from math import prod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from dse.files import as_json, write_text
-from hwmodels.catalog import parse_element
-from hwmodels.datapath import Accumulator, Datapath, Overflow, tensor_quant
+from dse.synth_table import Row, print_rows
+from dse.synth_units import BlockScale, Cut, Unit, bench, build, check, top_of, unit_row, verilog
+from hwmodels.datapath import Overflow
 from hwmodels.devices import Family
-from hwmodels.dot_product import dot_product_unit
 from hwmodels.errors import BitfrontError
-from hwmodels.primitives.cost import ErrorBand
-from hwmodels.resources import Resources
-from hwmodels.rtl.check import check_unit, vectors
-from hwmodels.rtl.testbench import testbench
-from hwmodels.rtl.unit import DotUnit, unit_verilog
-from hwmodels.synth import TIME_LIMIT_S, Design, Synthesis, synthesize_all
-from hwmodels.yosys import SynthError
+from hwmodels.nextpnr import nextpnr_version
+from hwmodels.rtl.check import Simulator
+from hwmodels.synth import TIME_LIMIT_S, Design, Synthesis, check_family, synthesize_all
+from hwmodels.timing import Timing, time_all
+from hwmodels.yosys import yosys_version
 
 MOST_POINTS = 4096
+MOST_DIGITS = 6
+Input = TypeVar("Input")
+
+
+class Simulators(StrEnum):
+    """Which simulators a unit must satisfy."""
+
+    YOSYS = "yosys"
+    ICARUS = "icarus"
+    BOTH = "both"
+
+    @property
+    def each(self) -> tuple[Simulator, ...]:
+        """They."""
+        return tuple(Simulator) if self is Simulators.BOTH else (Simulator(self.value),)
 
 
 class SynthOptionError(BitfrontError):
@@ -48,57 +63,113 @@ def synth(
         int | None, typer.Option(help="Low product bits of minifloats left out (default: as few as let the sum fit P).")
     ] = None,
     pipeline: Annotated[bool, typer.Option("--pipeline", help="A register behind the multipliers.")] = False,
+    tile: Annotated[
+        int | None, typer.Option(min=1, help="Products per inner accumulator (P); their sums go to an outer one.")
+    ] = None,
+    block: Annotated[int | None, typer.Option(min=2, help="Products that share scales, applied to their sum.")] = None,
+    block_scale: Annotated[
+        BlockScale | None,
+        typer.Option(
+            help="mx (default): E8M0 of weights and activations; po2: of weights; float: 16 bits, of weights."
+        ),
+    ] = None,
+    outer: Annotated[
+        int | None, typer.Option(min=2, max=1024, help="Outer accumulator in bits (default: room for 256 segments).")
+    ] = None,
+    simulator: Annotated[
+        Simulators, typer.Option(help="What simulates every unit against its formats; icarus: `iverilog` on the PATH.")
+    ] = Simulators.YOSYS,
+    fmax: Annotated[
+        bool, typer.Option("--fmax", help="Also place and route on a Lattice ECP5: relative timing (extra timing).")
+    ] = False,
     rtl: Annotated[
-        Path | None, typer.Option(help="Also write dot.v and its testbench dot_test.v here (one point only).")
+        Path | None, typer.Option(help="Also write the Verilog and a testbench here (one point only).")
     ] = None,
     cache: Annotated[Path, typer.Option(help="Folder of finished syntheses, by content.")] = Path("results/.synth"),
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one per core).")] = None,
-    time_limit: Annotated[float, typer.Option(min=1, help="Seconds per synthesis.")] = TIME_LIMIT_S,
+    time_limit: Annotated[
+        float, typer.Option(min=1, max=86400, help="Seconds per synthesis, simulation, place and route.")
+    ] = TIME_LIMIT_S,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
     ] = False,
 ) -> None:
     """Generate compute units, simulate them against the number formats, synthesize them with Yosys: measured beside predicted.
 
-    Needs the extra synth, or `yosys` on the PATH. Exit code 1 if a synthesis failed or ran out of time.
+    Needs the extra synth, or `yosys` on the PATH. Exit code 1 if a unit failed or ran out of time; the others are printed.
 
     Examples:
       dse synth --weight int4,e2m1 --activation int4 --accumulator 20 --lanes 8
       dse synth --weight e2m1 --activation e2m1 --rtl build --json
+      dse synth --weight int4 --activation int4 --accumulator 10 --tile 32
+      dse synth --weight e2m1 --activation e2m1 --accumulator 15 --block 32
+      dse synth --weight int4,int8 --activation uint4 --pipeline --fmax --simulator both
     """
+    formats = _names(weight), _names(activation)
+    numbers = _numbers("--accumulator", accumulator), _numbers("--lanes", lanes)
+    points = prod(map(len, formats)) * prod(map(len, numbers))
+    if points > MOST_POINTS:
+        raise SynthOptionError(f"at most {MOST_POINTS} points can be asked for at once, but got {points}.")
+    cut = Cut(tile, block, block_scale, outer)
     units = [
-        DotUnit(
-            Datapath(tensor_quant(parse_element(w)), tensor_quant(parse_element(x)), Accumulator(p, overflow=overflow)),
-            n,
-            dropped_bits=drop,
-            pipeline=pipeline,
-        )
-        for w, x, p, n in product(
-            _names(weight), _names(activation), _numbers("--accumulator", accumulator), _numbers("--lanes", lanes)
-        )
+        build(w, x, p, n, cut, overflow=overflow, dropped=drop, pipeline=pipeline)
+        for w, x, p, n in product(*formats, *numbers)
     ]
-    if len(units) > MOST_POINTS:
-        raise SynthOptionError(f"at most {MOST_POINTS} points can be asked for at once, but got {len(units)}.")
     if rtl is not None and len(units) != 1:
         raise SynthOptionError(f"--rtl must come with one point, but got {len(units)}.")
-    # fewer cycles for many lanes: seconds, not minutes
-    checked = {unit: check_unit(unit, cycles=max(4, min(16, 1024 // unit.lanes))) for unit in units}
-    measured: dict[DotUnit, Synthesis | SynthError] = {}
-    designs = [Design(unit_verilog(unit), family) for unit in units]
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("synthesis", total=len(units))
-        for index, outcome in synthesize_all(designs, cache, workers or _cores(), time_limit):
-            measured[units[index]] = outcome
-            progress.advance(task)
-    rows = [_row(unit, measured[unit], family, checked[unit]) for unit in units]
+    check_family(family)
+    # an absent tool is a mistake, not the failure of a unit
+    yosys_version()
+    simulators = [each.tool for each in simulator.each]
+    if fmax:
+        nextpnr_version()
+    rows = [unit_row(unit, family) for unit in units]
+    texts, top = [verilog(unit) for unit in units], top_of(units[0])
+    for unit, row in zip(units, rows, strict=True):
+        _simulate(unit, row, simulator.each, time_limit)
+    designs = [Design(text, family, top) for text in texts]
+    processes = workers or _cores()
+    _run("synthesis", "measured", rows, designs, lambda some: synthesize_all(some, cache, processes, time_limit))
+    if fmax:
+        _run("place and route", "timing", rows, texts, lambda some: time_all(some, cache, processes, time_limit, top))
     if rtl is not None:
         _write_rtl(rtl, units[0])
     if json:
-        typer.echo(as_json({"family": str(family), "points": rows}), nl=False)
+        typer.echo(as_json({"family": str(family), "simulators": simulators, "points": rows}), nl=False)
     else:
-        _print(rows, family)
+        print_rows(rows, family, simulators)
     if any("error" in row for row in rows):
         raise typer.Exit(1)
+
+
+def _simulate(unit: Unit, row: Row, simulators: Sequence[Simulator], limit_s: float) -> None:
+    """Enter the number of simulated sums, all of them equal to the codec's, or the error."""
+    # fewer vectors for many lanes: seconds, not minutes; Icarus takes them one by one
+    cycles, batches = max(4, min(16, 1024 // unit.lanes)), {Simulator.ICARUS: max(17, min(128, 1024 // unit.lanes))}
+    try:
+        row["simulated_sums"] = sum(check(unit, cycles, batches.get(each, 128), each, limit_s) for each in simulators)
+    except BitfrontError as error:
+        row["error"] = str(error)
+
+
+def _run(
+    what: str,
+    field: str,
+    rows: Sequence[Row],
+    inputs: Sequence[Input],
+    run: Callable[[Sequence[Input]], Iterator[tuple[int, Synthesis | Timing | BitfrontError]]],
+) -> None:
+    """Enter into each row what `run` gives for its input, or the error; rows that failed already are left out."""
+    chosen = [index for index, row in enumerate(rows) if "error" not in row]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=len(chosen))
+        for index, outcome in run([inputs[index] for index in chosen]):
+            row = rows[chosen[index]]
+            if isinstance(outcome, BitfrontError):
+                row["error"] = str(outcome)
+            else:
+                row[field] = outcome.as_dict()
+            progress.advance(task)
 
 
 def _names(text: str) -> list[str]:
@@ -106,8 +177,10 @@ def _names(text: str) -> list[str]:
 
 
 def _numbers(option: str, text: str) -> list[int]:
-    if not all(name.isdecimal() for name in _names(text)):
-        raise SynthOptionError(f"{option} must be a number or several with commas, but got {text!r}.")
+    if not all(name.isdecimal() and len(name) <= MOST_DIGITS for name in _names(text)):
+        raise SynthOptionError(
+            f"{option} must be a number of at most {MOST_DIGITS} digits or several with commas, but got {text[:80]!r}."
+        )
     return [int(name) for name in _names(text)]
 
 
@@ -115,83 +188,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _row(unit: DotUnit, outcome: Synthesis | SynthError, family: Family, checked: int) -> dict[str, Any]:
-    predicted, band = dot_product_unit(unit.weight, unit.activation, unit.lanes, unit.bits, family)
-    row: dict[str, Any] = {
-        "weight": unit.weight.name,
-        "activation": unit.activation.name,
-        "accumulator": unit.bits,
-        "lanes": unit.lanes,
-        "overflow": str(unit.overflow),
-        "dropped_bits": unit.dropped,
-        "pipeline": unit.pipeline,
-        "simulated_sums": checked,
-        "predicted": _predicted(predicted, band),
-    }
-    if isinstance(outcome, SynthError):
-        return row | {"error": str(outcome)}
-    return row | {"measured": outcome.as_dict()}
-
-
-def _predicted(resources: Resources, band: ErrorBand) -> dict[str, Any]:
-    return {"lut": resources.lut, "carry8": resources.carry8, "ff": resources.ff, "error_band": band.as_dict()}
-
-
-def _print(rows: list[dict[str, Any]], family: Family) -> None:
-    tool = next((row["measured"]["tool"] for row in rows if "measured" in row), "no synthesis")
-    table = Table(
-        title=f"compute units on {family}, {tool}: measured, predicted by the cost model", title_justify="left"
-    )
-    for name in ("weight", "activation"):
-        table.add_column(name)
-    for name in (
-        "P",
-        "lanes",
-        "dropped",
-        "LUT",
-        "predicted",
-        "off by",
-        "LUT raw",
-        "CARRY8",
-        "pred.",
-        "FF",
-        "pred.",
-        "s",
-    ):
-        table.add_column(name, justify="right")
-    for row in rows:
-        about = [row["weight"], row["activation"], *(str(row[k]) for k in ("accumulator", "lanes", "dropped_bits"))]
-        if "error" in row:
-            table.add_row(*about, "failed")
-            continue
-        found, model = row["measured"], row["predicted"]
-        table.add_row(
-            *about,
-            f"{found['lut_packed']:,}",
-            f"{model['lut']:,.0f}",
-            f"{model['lut'] / found['lut_packed'] - 1:+.1%}",
-            f"{found['lut']:,}",
-            f"{found['carry8']:g}",
-            f"{model['carry8']:g}",
-            f"{found['ff']:,}",
-            f"{model['ff']:g}",
-            f"{found['seconds']:.1f}",
-        )
-    Console(width=None if Console().is_terminal else 150).print(table)
-    for row in rows:
-        if "error" in row:
-            typer.echo(f"{row['weight']} x {row['activation']}, {row['lanes']} lanes: {row['error']}", err=True)
-    if any(row["pipeline"] for row in rows):
-        typer.echo("the model's unit has no pipeline register: predicted FF leave it out")
-    typer.echo(
-        f"every unit computed what its formats say on {sum(row['simulated_sums'] for row in rows):,} simulated sums"
-    )
-
-
-def _write_rtl(folder: Path, unit: DotUnit) -> None:
-    weights, activations, clear, enable = vectors(unit, cycles=64, batch=17, seed=0)
-    # the last sequence is the random one behind the corners
-    bench = testbench(unit, weights[:, -1], activations[:, -1], clear, enable)
-    for name, text in (("dot.v", unit_verilog(unit)), ("dot_test.v", bench)):
+def _write_rtl(folder: Path, unit: Unit) -> None:
+    for name, text in ((f"{top_of(unit)}.v", verilog(unit)), (f"{top_of(unit)}_test.v", bench(unit))):
         write_text(folder / name, text)
         typer.echo(f"wrote {folder / name}", err=True)

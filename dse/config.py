@@ -10,15 +10,28 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dse.objectives import OBJECTIVES, get_objective
 from hwmodels.catalog import parse_element
-from hwmodels.datapath import Granularity, Multiplier, parse_scaling
+from hwmodels.datapath import Multiplier, TensorQuant, parse_scaling
 from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
+from hwmodels.formats import IntFormat
+from workloads.numerics import Override, check_activation, check_weight
 from workloads.recipes import parse_recipe
-from workloads.registry import check_workload
+from workloads.registry import HuggingFace, WorkloadRef, check_workload, metrics_of
+from workloads.scale_rule import parse_scale_rule
 
 MAX_CONFIG_BYTES = 1 << 20
 """A configuration is a page of text: anything larger is not one, and is refused before it is parsed."""
@@ -45,16 +58,18 @@ def _parsed(parse: Callable[[str], object]) -> AfterValidator:
 
 def _weight_scaling(name: str) -> object:
     scaling = parse_scaling(name)
-    if scaling.granularity is Granularity.TENSOR:
-        raise ValueError(f"weights are scaled per channel or per group, but got {name!r}; write channel or group32.")
+    check_weight(TensorQuant(IntFormat(8), scaling))
     return scaling
 
 
 def _activation_scaling(name: str) -> object:
     scaling = parse_scaling(name)
-    if scaling.granularity is not Granularity.TENSOR:
-        raise ValueError(f"activations are scaled per tensor, but got {name!r}; write tensor or tensor_po2.")
+    check_activation(TensorQuant(IntFormat(8), scaling))
     return scaling
+
+
+def _rule_or_auto(name: str) -> object:
+    return name if name == "auto" else parse_scale_rule(name)
 
 
 def _number_or(word: str) -> Callable[[str], object]:
@@ -96,8 +111,35 @@ class SpaceConfig(_Strict):
     recipe: Annotated[tuple[Annotated[str, _parsed(parse_recipe)], ...], Field(min_length=1)] = ("rtn",)
     accumulator: Annotated[tuple[Annotated[str, _parsed(_number_or("auto"))], ...], Field(min_length=1)] = ("auto",)
     tile: Annotated[tuple[Annotated[str, _parsed(_number_or("none"))], ...], Field(min_length=1)] = ("none",)
+    weight_rule: Annotated[tuple[Annotated[str, _parsed(parse_scale_rule)], ...], Field(min_length=1)] = ("absmax",)
+    activation_rule: Annotated[tuple[Annotated[str, _parsed(_rule_or_auto)], ...], Field(min_length=1)] = ("auto",)
 
     _each_once = field_validator("*")(_distinct)
+
+
+class OverrideConfig(_Strict):
+    """Formats of single layers, see :class:`workloads.numerics.Override`."""
+
+    match: str
+    weight: Element | None = None
+    weight_scaling: Annotated[str, _parsed(_weight_scaling)] | None = None
+    activation: Element | None = None
+    activation_scaling: Annotated[str, _parsed(_activation_scaling)] | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> OverrideConfig:
+        self.override()
+        return self
+
+    def override(self) -> Override:
+        """The value it stands for."""
+        return Override(
+            self.match,
+            weight=None if self.weight is None else parse_element(self.weight),
+            weight_scaling=None if self.weight_scaling is None else parse_scaling(self.weight_scaling),
+            activation=None if self.activation is None else parse_element(self.activation),
+            activation_scaling=None if self.activation_scaling is None else parse_scaling(self.activation_scaling),
+        )
 
 
 class RulesConfig(_Strict):
@@ -105,6 +147,7 @@ class RulesConfig(_Strict):
 
     edge: Annotated[str, _parsed(_element_or_same)] = "int8"
     residual: Annotated[str, _parsed(_element_or_same)] = "int8"
+    layers: tuple[OverrideConfig, ...] = ()
 
 
 class HardwareConfig(_Strict):
@@ -136,17 +179,38 @@ class SearchConfig(_Strict):
 
 
 class EvaluationConfig(_Strict):
-    """On how many images the accuracy is measured and the scales are calibrated. None: all that the workload has."""
+    """On how many images (or windows of text) quality is measured and scales are calibrated. None: all there are."""
 
     test_images: Annotated[int, Field(ge=1)] | None = None
     calibration_images: Annotated[int, Field(ge=1)] | None = None
+
+
+class HuggingFaceConfig(_Strict):
+    """A language model and text by their local paths, see :class:`workloads.registry.HuggingFace`."""
+
+    huggingface: str
+    text: str
+    calibration_text: str | None = None
+    window: Annotated[int, Field(ge=2)] = 256
+    stride: Annotated[int, Field(ge=1)] | None = None
+    task: Literal["predict", "embed"] = "predict"
+
+
+_TAGS = ("by name", "by files")  # how a workload may be given; pydantic puts them into the paths of mistakes
+
+
+def _workload_kind(value: object) -> str:
+    return _TAGS[0] if isinstance(value, str) else _TAGS[1]
 
 
 class SweepConfig(_Strict):
     """Everything that is asked of a sweep."""
 
     name: str
-    workload: Annotated[str, _parsed(check_workload)]
+    workload: Annotated[
+        Annotated[str, _parsed(check_workload), Tag(_TAGS[0])] | Annotated[HuggingFaceConfig, Tag(_TAGS[1])],
+        Discriminator(_workload_kind),
+    ]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     objectives: Annotated[tuple[Annotated[str, _parsed(get_objective)], ...], Field(min_length=2)] = ("top1", "lut")
     space: SpaceConfig
@@ -165,12 +229,22 @@ class SweepConfig(_Strict):
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError(f"objectives: each may stand once, but got {', '.join(self.objectives)}.")
         asked = [OBJECTIVES[o] for o in self.objectives]
+        measured = metrics_of(self.workload_ref)
+        if missing := [o.name for o in asked if o.is_quality and o.name not in measured]:
+            raise ValueError(
+                f"objectives: the workload must measure them, but it gives {', '.join(measured)} and not {', '.join(missing)}."
+            )
         if not any(o.is_cost for o in asked) or not any(o.is_quality for o in asked):
             raise ValueError(
-                "objectives: a front needs a measured quality (top1, loss) and a cost "
+                f"objectives: a front needs a measured quality ({', '.join(measured)}) and a cost "
                 f"(lut, dsp, bram18, ...), but got {', '.join(self.objectives)}."
             )
         return self
+
+    @property
+    def workload_ref(self) -> WorkloadRef:
+        """The workload as :func:`workloads.registry.get_workload` takes it."""
+        return self.workload if isinstance(self.workload, str) else HuggingFace(**self.workload.model_dump())
 
     def as_yaml(self) -> str:
         """The configuration with every default written out; :func:`load_config` reads it back to an equal value."""
@@ -256,10 +330,11 @@ def _mistakes(error: ValidationError) -> str:
     for item in error.errors():
         if item["type"] == "too_short" and item["input"]:
             continue  # a list whose every choice was refused: said already, choice by choice
-        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
+        location = tuple(part for part in item["loc"] if part not in _TAGS)
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
         text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            text = f"unknown key; known here: {', '.join(_known_keys(item['loc'][:-1]))}"
+            text = f"unknown key; known here: {', '.join(_known_keys(location[:-1]))}"
         elif item["type"] == "missing":
             text = "this key is required"
         elif item["type"] != "value_error":
@@ -271,6 +346,8 @@ def _mistakes(error: ValidationError) -> str:
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = SweepConfig
+    if location == ("workload",):
+        return list(HuggingFaceConfig.model_fields)
     for part in location:
         annotation = model.model_fields[str(part)].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

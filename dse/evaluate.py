@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,64 +20,79 @@ from hwmodels.estimate import CostModel, CostOptions, CostReport
 from hwmodels.ops import LayerNumerics, Network, Numerics
 from hwmodels.primitives.memory import MemoryStyle
 from workloads.numerics import NumericsSpec
-from workloads.registry import get_workload
+from workloads.registry import WorkloadRef, get_workload
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-    from workloads.base import Metrics
+    from workloads.base import Measured, Workload
     from workloads.plan import Plan
-
-BATCH = 100
-"""Images per forward pass: small enough for the rounding kernel's temporaries to stay in cache (3-5 times faster than 500)."""
+    from workloads.quantize import Engine
 
 
 @dataclass(frozen=True)
 class Evaluator:
     """One workload, loaded once per process, and everything about it that does not depend on the point."""
 
-    workload: str
+    workload: WorkloadRef
     test_images: int | None = None
     calibration_images: int | None = None
 
     @classmethod
     def of(cls, config: SweepConfig) -> Evaluator:
         """The evaluator that a configuration asks for."""
-        return cls(config.workload, config.evaluation.test_images, config.evaluation.calibration_images)
+        return cls(config.workload_ref, config.evaluation.test_images, config.evaluation.calibration_images)
+
+    @cached_property
+    def source(self) -> Workload:
+        """The workload itself: network and samples as they come."""
+        return get_workload(self.workload)
 
     @cached_property
     def model(self) -> Module:
         """The float network with its checkpoint's weights."""
-        return get_workload(self.workload).load_model()
+        return self.source.load_model()
 
     @cached_property
     def plan(self) -> Plan:
         """The float network with its places for quantizers."""
         from workloads.plan import make_plan
 
-        return make_plan(self.model, get_workload(self.workload).example_input)
+        return make_plan(self.model, self.source.example_input)
 
     @cached_property
     def network(self) -> Network:
         """The operators of the dataflow accelerator."""
         from workloads.lowering import lower
 
-        return lower(self.plan, self.workload)
+        return lower(self.plan, self.source.name)
 
     @cached_property
     def test_set(self) -> tuple[Tensor, Tensor]:
-        """Test images and labels, as many as the configuration asks for."""
-        images, labels = get_workload(self.workload).test()
+        """Test images (or windows of text) and labels, as many as the configuration asks for."""
+        images, labels = self.source.test()
         _enough("test_images", self.test_images, len(images))
         return images[: self.test_images], labels[: self.test_images]
 
     @cached_property
     def calibration_set(self) -> Tensor:
-        """Calibration images, never seen in the test set."""
-        images = get_workload(self.workload).calibration()
+        """Calibration images (or windows of text), never seen in the test set."""
+        images = self.source.calibration()
         _enough("calibration_images", self.calibration_images, len(images))
         return images[: self.calibration_images]
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Quantizes the network in any number of ways, and keeps what they share."""
+        from workloads.quantize import Engine
+
+        return Engine(self.model, self.plan, self.calibration_set)
+
+    @cached_property
+    def judge(self) -> Callable[[Module], Measured]:
+        """Measures a network on the test set; what it needs of the float network is computed once."""
+        return self.source.judge(self.plan.graph, *self.test_set)
 
     def load(self) -> Evaluator:
         """Load network and images now, so that no point's time includes it.
@@ -85,20 +100,17 @@ class Evaluator:
         Raises:
             BitfrontError: the checkpoint is missing or damaged, or more images are asked for than there are.
         """
-        _ = self.network, self.test_set, self.calibration_set
+        _ = self.network, self.engine, self.judge
         return self
 
     def accuracy(self, spec: NumericsSpec) -> Accuracy | Refusal:
         """Quantize and measure. What a user can cause is a refusal, anything else a failure; neither stops a sweep."""
         import torch
 
-        from workloads.metrics import evaluate_top1
-        from workloads.quantize import quantize
-
         start = time.perf_counter()
         try:
-            quantized = quantize(self.model, self.plan, spec, self.calibration_set)
-            metrics = evaluate_top1(quantized.module, *self.test_set, batch_size=BATCH)
+            quantized = self.engine.quantize(spec)
+            metrics = self.judge(quantized.network)
         except BitfrontError as error:
             return Refusal(status="refused", reason=str(error), seconds=time.perf_counter() - start)
         except (ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -112,11 +124,9 @@ class Evaluator:
 
     def float_accuracy(self) -> Accuracy:
         """The float network on the same test images."""
-        from workloads.metrics import evaluate_top1
-
         start = time.perf_counter()
-        metrics = evaluate_top1(self.plan.graph, *self.test_set, batch_size=BATCH)
-        weights = sum(p.numel() for p in self.plan.graph.parameters() if p.dim() > 1)
+        metrics = self.judge(self.plan.graph)
+        weights = sum(layer.rows * layer.cols for layer in self.plan.layers)
         return _accuracy(metrics, {}, 32 * weights, time.perf_counter() - start)
 
     def numerics(self, spec: NumericsSpec, widths: Mapping[str, int] | None) -> Numerics:
@@ -124,7 +134,12 @@ class Evaluator:
         from workloads.assign import assign, provisional_numerics
 
         if widths is None:
-            return provisional_numerics(self.network, self.plan, spec)
+            return provisional_numerics(
+                self.network,
+                self.plan,
+                spec,
+                lambda layer, quant: self.engine.rounded(layer, quant, spec.weight_rule).codes,
+            )
         formats = assign(self.plan, spec)
         layers = {
             name: LayerNumerics(f.weight, Accumulator(max(spec.accumulator_bits or widths[name], 2), f.tile_size))
@@ -206,9 +221,7 @@ def make_row(
         return _row(common, _columns(evaluator.cost(point, None), point), status="too_big", reason=outcome)
     if isinstance(outcome, Refusal):
         return _row(common, status=outcome.status, reason=outcome.reason, seconds=outcome.seconds)
-    names = ("top1", "top1_low", "top1_high", "samples", "loss", "weight_bits", "seconds")
-    measured = {name: getattr(outcome, name) for name in names}
-    measured |= {"accumulator_bits": max(outcome.widths.values())}
+    measured = measured_columns(outcome) | {"accumulator_bits": max(outcome.widths.values())}
     if reason := too_narrow(point.numerics, outcome.widths):
         return _row(common, measured, status="refused", reason=reason)
     try:
@@ -217,6 +230,11 @@ def make_row(
         return _row(common, measured, status="refused", reason=str(error))
     reason = _exceeded(report, point, utilization)
     return _row(common, measured, _columns(report, point), status="too_big" if reason else "ok", reason=reason)
+
+
+def measured_columns(accuracy: Accuracy) -> dict[str, object]:
+    """The columns of a row that a measurement fills."""
+    return {**accuracy.metrics, "weight_bits": accuracy.weight_bits, "seconds": accuracy.seconds}
 
 
 def _row(*columns: Mapping[str, object], **more: object) -> Row:
@@ -233,6 +251,8 @@ def _described(point_id: str, choice: Choice | None, point: DesignPoint) -> dict
         "recipe": spec.recipe.name,
         "accumulator": "auto" if spec.accumulator_bits is None else str(spec.accumulator_bits),
         "tile": "none" if spec.tile_size is None else str(spec.tile_size),
+        "weight_rule": spec.weight_rule.name,
+        "activation_rule": "auto" if spec.activation_rule is None else spec.activation_rule.name,
     }
     return {
         "id": point_id,
@@ -272,17 +292,9 @@ def _exceeded(report: CostReport, point: DesignPoint, utilization: float) -> str
     return f"the design must fit {device.name} at {utilization:.0%} utilization, but it needs {parts}."
 
 
-def _accuracy(metrics: Metrics, widths: dict[str, int], weight_bits: int, seconds: float) -> Accuracy:
-    low, high = metrics.interval()
-    return Accuracy(
-        top1=metrics.top1,
-        top1_low=low,
-        top1_high=high,
-        loss=metrics.loss,
-        samples=metrics.samples,
-        widths=widths,
-        weight_bits=weight_bits,
-        seconds=seconds,
+def _accuracy(metrics: Measured, widths: dict[str, int], weight_bits: int, seconds: float) -> Accuracy:
+    return Accuracy.model_validate(
+        {**metrics.columns(), "widths": widths, "weight_bits": weight_bits, "seconds": seconds}
     )
 
 

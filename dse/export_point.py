@@ -22,7 +22,6 @@ from dse.space import AXES, hardware_choices, make_space
 from dse.tables import find_knee
 from hwmodels.devices import get_device
 from hwmodels.resources import Resources
-from workloads.registry import get_workload
 
 WRITERS = {"qonnx": export_qonnx, "qcdq": export_qcdq}
 
@@ -104,15 +103,19 @@ def export_point(
         # other suffixes are other things: onnx would write JSON to .json, and a study.db is easily given by mistake
         raise ExportError(f"the file to write must end in .onnx, but got {str(output)!r}; for example design.onnx.")
     results = load_results(folder)
-    row = _choose(results, point_id, exporter)
-    point = _design(results, row)
     single_thread()
     evaluator = Evaluator.of(results.config)
+    if floating := sorted(evaluator.plan.floating):
+        raise ExportError(
+            f"a network must compute on integers and minifloats throughout to be exported, but {evaluator.source.name} "
+            f"computes in floating point between its layers ({floating[0]}, ...)."
+        )
+    row = _choose(results, point_id, exporter)
+    point = _design(results, row)
     # the same quantization as in the sweep; P of the point is put in afterwards, where it is only a claim to prove
     quantized = quantize(evaluator.model, evaluator.plan, point.numerics, evaluator.calibration_set)
     path = output or folder / "exports" / f"{row.id}.{exporter}.onnx"
-    workload = get_workload(results.config.workload)
-    WRITERS[exporter](quantized, workload.example_input, path, name=f"{results.config.name}-{row.id}")
+    WRITERS[exporter](quantized, evaluator.source.example_input, path, name=f"{results.config.name}-{row.id}")
     images, labels = evaluator.test_set
     gate = check_export(path, quantized, images[:samples], labels[:samples], exporter=exporter)
     if samples is None and gate.top1_model != row.top1:
@@ -144,7 +147,7 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
     """The row of an id; ``knee`` is the knee among the points of the front that the exporter can write."""
     if point_id != "knee":
         row = results.row(point_id)
-        if row.status not in ("ok", "too_big") or row.top1 is None:
+        if row.status not in ("ok", "too_big") or not row.metrics:
             reason = row.reason or "it has no datapath"
             raise RecordError(f"a point must have been measured to be exported, but {row.id} is {row.status}: {reason}")
         return row

@@ -27,20 +27,19 @@ def front_rows(rows: Iterable[Row], objectives: Sequence[Objective]) -> list[Row
 def reference_box(rows: Iterable[Row], objectives: Sequence[Objective]) -> tuple[Vector, Vector] | None:
     """Ideal and worst corner (minimization) that the hypervolume is a share of, or None until INT8 was measured.
 
-    Ideal: accuracy 1, loss 0, cost 0. Worst: accuracy 0, twice the loss and twice the cost of the cheapest INT8 reference.
+    Ideal: accuracy 1, perplexity 1, loss and cost 0. Worst: accuracy 0, and where there is no end to it, twice what the best
+    INT8 reference has (a loss or divergence below 1 nat counts as 1).
     """
-    int8 = [row for row in rows if row.id.startswith("int8.") and row.lut is not None and row.top1 is not None]
+    int8 = [
+        row for row in rows if row.id.startswith("int8.") and None not in (getattr(row, o.name) for o in objectives)
+    ]
     if not int8:
         return None
-    ideal, worst = [], []
-    for objective in objectives:
-        if objective.name == "top1":
-            ideal.append(-1.0)
-            worst.append(0.0)
-        else:
-            ideal.append(0.0)
-            worst.append(2.0 * max(min(objective.read(row.model_dump()) for row in int8), 1.0))
-    return tuple(ideal), tuple(worst)
+    worst = [
+        2.0 * max(min(o.read(row.model_dump()) for row in int8), 1.0) if o.worst is None else o.worst
+        for o in objectives
+    ]
+    return losses([o.ideal for o in objectives], objectives), losses(worst, objectives)
 
 
 def front_volume(rows: Sequence[Row], objectives: Sequence[Objective]) -> float | None:

@@ -24,7 +24,7 @@ DECISIVE = ("bitfront", "torch", "brevitas", "numpy", "optuna", "scikit-learn", 
 
 def make_manifest(config: SweepConfig) -> dict[str, Any]:
     """The manifest of a sweep that starts now. Trials are left out of the configuration's hash: a sweep may be extended."""
-    workload = get_workload(config.workload)
+    workload = get_workload(config.workload_ref)
     asked = config.model_dump(mode="json")
     asked["search"].pop("trials")
     return {
@@ -32,7 +32,7 @@ def make_manifest(config: SweepConfig) -> dict[str, Any]:
         "seed": config.seed,
         "config_sha256": hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
         "workload": {
-            "name": config.workload,
+            "name": workload.name,
             "data_id": workload.data_id,
             "checkpoint_sha256": workload.checkpoint_id,
         },

@@ -19,12 +19,19 @@ class ObjectiveError(BitfrontError):
 
 @dataclass(frozen=True)
 class Objective:
-    """A column of the table of points, the direction that is better, and its unit as a plot's axis says it."""
+    """A column of the table of points, the direction that is better, and its unit as a plot's axis says it.
+
+    Args:
+        ideal: what nothing can beat.
+        worst: what nothing can fall below, or None if it is without end.
+    """
 
     name: str
     maximize: bool
     unit: str
     label: str
+    ideal: float = 0.0
+    worst: float | None = None
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
@@ -53,14 +60,18 @@ class Objective:
         return float(value)
 
 
-QUALITIES = ("top1", "loss")
+QUALITIES = ("top1", "loss", "perplexity", "kl", "flip_rate", "cosine")
 COSTS = ("lut", "carry8", "ff", "dsp", "bram18", "uram", "cycles")
 
 OBJECTIVES: dict[str, Objective] = {
     o.name: o
     for o in (
-        Objective("top1", maximize=True, unit="fraction of test images", label="Top-1 accuracy"),
+        Objective("top1", True, "fraction of test images", "Top-1 accuracy", ideal=1.0, worst=0.0),
         Objective("loss", maximize=False, unit="nats", label="Cross-entropy loss"),
+        Objective("perplexity", maximize=False, unit="equally likely tokens", label="Perplexity", ideal=1.0),
+        Objective("kl", maximize=False, unit="nats per token", label="KL divergence from float"),
+        Objective("flip_rate", False, "fraction of test samples", "Flips against float", worst=1.0),
+        Objective("cosine", True, "to the float model", "Cosine similarity of embeddings", ideal=1.0, worst=0.0),
         Objective("lut", maximize=False, unit="LUT6", label="LUTs"),
         Objective("carry8", maximize=False, unit="CARRY8", label="Carry chains"),
         Objective("ff", maximize=False, unit="FF", label="Flip-flops"),

@@ -81,11 +81,11 @@ def front_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective]
     for r, px, py in zip(on_front, x, y, strict=True):
         look = LOOKS[r.family]
         axes.scatter([px], [py], s=60, c=look.colour, marker=look.marker, edgecolors="black", linewidths=1, zorder=5)
-        if quality.name == "top1" and r.top1_low is not None and r.top1_high is not None:
+        if (interval := r.interval(quality.name)) is not None:
             axes.errorbar(
                 [px],
                 [py],
-                yerr=[[py - r.top1_low], [r.top1_high - py]],
+                yerr=[[py - interval[0]], [interval[1] - py]],
                 color="black",
                 linewidth=0.8,
                 capsize=2,
@@ -95,12 +95,13 @@ def front_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective]
     _labels(axes, on_front, pair)
     samples = feasible[0].samples
     axes.set_xlabel(f"{cost.label} ({cost.unit}; {_model_note(on_front)})")
-    bars = f"; bars: 95 % interval of {samples} test images" if quality.name == "top1" else ""
+    has_bars = any(r.interval(quality.name) is not None for r in on_front)
+    bars = f"; bars: 95 % interval of {samples} test samples" if has_bars else ""
     axes.set_ylabel(f"{quality.label} ({quality.unit}{bars})", fontsize=9)
     axes.set_title(
         f"{name}: {len(feasible)} measured points on {', '.join(sorted({r.device or '' for r in feasible}))}"
     )
-    if quality.name == "top1":
+    if quality.ideal == 1.0 and quality.maximize:
         # half the error is as far as half the error again: the differences that matter lie close to the float accuracy
         axes.set_yscale("logit", nonpositive="clip")
         axes.set_yticks([t for t in _ACCURACY_TICKS if axes.get_ylim()[0] <= t <= axes.get_ylim()[1]])

@@ -28,10 +28,12 @@ class RecordError(BitfrontError):
     """A results folder that is not one, belongs to another sweep, or is in use."""
 
 
-class Row(BaseModel):
-    """One row of the table of points: what was asked, what was measured, what it costs, and why not where it does not."""
-
+class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Asked(_Value):
+    """What a row is, and what was asked."""
 
     id: str
     status: Status
@@ -44,6 +46,8 @@ class Row(BaseModel):
     recipe: str | None = None
     accumulator: str | None = None
     tile: str | None = None
+    weight_rule: str | None = None
+    activation_rule: str | None = None
     edge: str | None = None
     residual: str | None = None
     device: str | None = None
@@ -52,11 +56,43 @@ class Row(BaseModel):
     multiplier: str | None = None
     memory: str | None = None
     model: str | None = None
+
+
+class _Measured(_Value):
+    """The metrics of all kinds of workloads; None: this workload does not have it, or nothing was measured."""
+
     top1: float | None = None
     top1_low: float | None = None
     top1_high: float | None = None
+    perplexity: float | None = None
+    perplexity_low: float | None = None
+    perplexity_high: float | None = None
+    kl: float | None = None
+    kl_low: float | None = None
+    kl_high: float | None = None
+    flip_rate: float | None = None
+    flip_rate_low: float | None = None
+    flip_rate_high: float | None = None
+    cosine: float | None = None
+    cosine_low: float | None = None
+    cosine_high: float | None = None
     samples: int | None = None
     loss: float | None = None
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """The 95 % interval of a metric, or None where it has none."""
+        low, high = getattr(self, f"{name}_low", None), getattr(self, f"{name}_high", None)
+        return None if low is None or high is None else (low, high)
+
+    @property
+    def metrics(self) -> dict[str, float | int]:
+        """Those that were measured."""
+        return self.model_dump(include=set(_Measured.model_fields), exclude_none=True)
+
+
+class _Costed(_Value):
+    """What a row costs, and how its numbers came about."""
+
     accumulator_bits: int | None = None
     weight_bits: int | None = None
     lut: float | None = None
@@ -74,16 +110,16 @@ class Row(BaseModel):
     seconds: float | None = None
 
 
-class Accuracy(BaseModel):
+class Row(_Costed, _Measured, _Asked):
+    """One row of the table of points: what was asked, what was measured, what it costs, and why not where it does not.
+
+    The fields of the last base come first.
+    """
+
+
+class Accuracy(_Measured):
     """What one quantization of the network gave: metrics with their sample count, and the proved accumulator widths."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    top1: float
-    top1_low: float
-    top1_high: float
-    loss: float
-    samples: int
     widths: dict[str, int]
     weight_bits: int
     seconds: float

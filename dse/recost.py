@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from hwmodels.datapath import Multiplier
@@ -9,7 +10,7 @@ from hwmodels.devices import Device
 from hwmodels.estimate import estimate
 from hwmodels.finn_network import finn_network_cost
 from hwmodels.folding import fold_for_cycles, target_cycles
-from hwmodels.ops import Network, Numerics
+from hwmodels.ops import Folding, Network, Numerics
 from hwmodels.options import CostModel, CostOptions
 from hwmodels.report import CostReport
 
@@ -27,11 +28,23 @@ def cost_network(
     Raises:
         BitfrontError: no folding reaches the rate (calibrated), or the model does not cover the formats.
     """
-    cycles = target_cycles(target_fps, clock_mhz)
     if options.model is CostModel.FINN:
-        return finn_network_cost(network, numerics, device, options, cycles)
+        return finn_network_cost(network, numerics, device, options, target_cycles(target_fps, clock_mhz))
+    return estimate(
+        network, numerics, fold_network(network, numerics, device, target_fps, options, clock_mhz), device, options
+    )
+
+
+def fold_network(
+    network: Network, numerics: Numerics, device: Device, target_fps: float, options: CostOptions, clock_mhz: float
+) -> Mapping[str, Folding]:
+    """The foldings of :func:`cost_network` in the calibrated model.
+
+    Raises:
+        FoldingError: no folding reaches the rate.
+    """
     dsp = device.dsp if options.multiplier is Multiplier.DSP else None
-    return estimate(network, numerics, fold_for_cycles(network, cycles, numerics, dsp=dsp), device, options)
+    return fold_for_cycles(network, target_cycles(target_fps, clock_mhz), numerics, dsp=dsp)
 
 
 def cost_onnx(path: Path, device: Device, target_fps: float, options: CostOptions, clock_mhz: float) -> CostReport:

@@ -94,6 +94,7 @@ class _Bar:
     def __init__(self, sweep: Sweep, done: int) -> None:
         self._console = Console(stderr=True)
         self._live = self._console.is_terminal
+        self._quality = next(o.name for o in sweep.objectives if o.is_quality)
         self._start, self._done_before = time.monotonic(), done
         columns = (
             TextColumn("{task.description}"),
@@ -125,8 +126,8 @@ class _Bar:
         left = elapsed / max(done - self._done_before, 1) * (total - done)
         found = (
             row.status
-            if row.top1 is None
-            else f"top-1 {row.top1:.4f}" + ("" if row.lut is None else f", {row.lut:,.0f} LUT")
+            if (value := getattr(row, self._quality)) is None
+            else f"{self._quality} {value:.5g}" + ("" if row.lut is None else f", {row.lut:,.0f} LUT")
         )
         what = f"{row.weight} x {row.activation}, {row.weight_scaling}, {row.recipe}, P {row.accumulator}"
         print(

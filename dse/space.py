@@ -15,8 +15,19 @@ from hwmodels.datapath import DatapathError, Multiplier, TensorQuant, parse_scal
 from hwmodels.errors import BitfrontError
 from workloads.numerics import NumericsSpec, is_minifloat
 from workloads.recipes import parse_recipe
+from workloads.scale_rule import parse_scale_rule
 
-AXES = ("weight", "activation", "weight_scaling", "activation_scaling", "recipe", "accumulator", "tile")
+AXES = (
+    "weight",
+    "activation",
+    "weight_scaling",
+    "activation_scaling",
+    "recipe",
+    "accumulator",
+    "tile",
+    "weight_rule",
+    "activation_rule",
+)
 """The numerics axes, in the order of the table's columns; each is a list of names in the configuration."""
 
 ENUMERATION_LIMIT = 500_000
@@ -58,6 +69,11 @@ class Space:
             residual=None if self.rules.residual == "same" else parse_element(self.rules.residual),
             accumulator_bits=None if choice["accumulator"] == "auto" else int(choice["accumulator"]),
             tile_size=None if choice["tile"] == "none" else int(choice["tile"]),
+            weight_rule=parse_scale_rule(choice["weight_rule"]),
+            activation_rule=None
+            if choice["activation_rule"] == "auto"
+            else parse_scale_rule(choice["activation_rule"]),
+            overrides=tuple(layer.override() for layer in self.rules.layers),
         )
         if has_minifloat(spec) and Multiplier.LUT not in self.multipliers:
             raise DatapathError("minifloats need multiplier lut, but hardware.multiplier is dsp alone; add lut.")
@@ -146,5 +162,4 @@ def variants(spec: NumericsSpec, hardware: tuple[Hardware, ...]) -> tuple[tuple[
 
 def has_minifloat(spec: NumericsSpec) -> bool:
     """Whether any layer of the network multiplies a minifloat (which DSP multipliers are not modelled for)."""
-    edge = () if spec.edge is None else (spec.edge,)
-    return any(is_minifloat(f) for f in (spec.weight.format, spec.activation.format, *edge))
+    return any(is_minifloat(fmt) for fmt in spec.formats)

@@ -10,7 +10,7 @@ from typing import Protocol
 import optuna
 
 from dse.config import SweepConfig
-from dse.evaluate import Evaluator, make_row, memo_spec, precheck
+from dse.evaluate import Evaluator, make_row, measured_columns, memo_spec, precheck
 from dse.executors import Executor
 from dse.front import front_volume
 from dse.objectives import OBJECTIVES, Objective
@@ -99,10 +99,8 @@ class Sweep:
         there = self.store.references()
         if "float" not in there:
             accuracy = executor.float_accuracy()
-            columns = accuracy.model_dump(
-                include={"top1", "top1_low", "top1_high", "samples", "loss", "weight_bits", "seconds"}
-            )
-            row = Row(id="float", status="reference", family="float", weight="float32", activation="float32", **columns)
+            described = {"family": "float", "weight": "float32", "activation": "float32"}
+            row = Row.model_validate({"id": "float", "status": "reference", **described, **measured_columns(accuracy)})
             self.store.add_reference(
                 "float", Record(index=-2, choice={}, rows=(row,), numerics_key="float", accuracy=accuracy)
             )

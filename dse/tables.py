@@ -72,24 +72,23 @@ def front_table(name: str, rows: Sequence[Row], objectives: Sequence[Objective])
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    for column, justify in _COLUMNS:
+    qualities = [o for o in objectives if o.is_quality]
+    for column, justify in (*_DESIGN, *((o.name.replace("_", " "), "right") for o in qualities), *_MEASURED):
         # numbers are never cut: where the terminal is narrow, the design folds between its words
         design = column == "design"
         table.add_column(column, justify=justify, no_wrap=not design, min_width=24 if design else None)
     references = [row for row in rows if row.id == "float" or (row.id.startswith("int8.") and row.lut is not None)]
     for row in references:
-        table.add_row(*_cells(row, ""), style="dim")
+        table.add_row(*_cells(row, qualities, ""), style="dim")
     table.add_section()
     for row in on_front:
-        table.add_row(*_cells(row, " (knee)" if row.id == knee_id else ""), style="bold" if row.id == knee_id else "")
+        note = " (knee)" if row.id == knee_id else ""
+        table.add_row(*_cells(row, qualities, note), style="bold" if note else "")
     return table
 
 
-_COLUMNS: tuple[tuple[str, Any], ...] = (
-    ("point", "left"),
-    ("design", "left"),
-    ("P", "right"),
-    ("top-1", "right"),
+_DESIGN: tuple[tuple[str, Any], ...] = (("point", "left"), ("design", "left"), ("P", "right"))
+_MEASURED: tuple[tuple[str, Any], ...] = (
     ("95 %", "left"),
     ("LUT", "right"),
     ("DSP", "right"),
@@ -98,7 +97,7 @@ _COLUMNS: tuple[tuple[str, Any], ...] = (
 )
 
 
-def _cells(row: Row, note: str) -> tuple[str, ...]:
+def _cells(row: Row, qualities: Sequence[Objective], note: str) -> tuple[str, ...]:
     def number(value: float | None, form: str = ",.0f") -> str:
         return "" if value is None else format(value, form)
 
@@ -107,12 +106,13 @@ def _cells(row: Row, note: str) -> tuple[str, ...]:
         design = f"{row.weight}/{row.weight_scaling} x {row.activation}/{row.activation_scaling}, {row.recipe}"
         design += ", DSP multipliers" if row.multiplier == "dsp" else ""
     asked = row.accumulator not in (None, "auto")
+    interval = row.interval(qualities[0].name)
     return (
         row.id,
         design + note,
         f"{row.accumulator}" if asked else number(row.accumulator_bits),
-        number(row.top1, ".4f"),
-        f"{row.top1_low:.3f}-{row.top1_high:.3f}" if row.top1_low is not None and row.top1_high is not None else "",
+        *(number(getattr(row, o.name), ".5g") for o in qualities),
+        "" if interval is None else f"{interval[0]:.4g}-{interval[1]:.4g}",
         number(row.lut),
         number(row.dsp),
         number(row.bram18),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 
 from dse.config import check_name
-from workloads.registry import check_workload
+from workloads.registry import metrics_of
 
 TEMPLATE = """\
 # A sweep: which number formats, scales, recipes and accumulators are on the Pareto front of {workload}?
@@ -14,7 +14,7 @@ TEMPLATE = """\
 {name_line}                # results go to results/{name}/
 workload: {workload}
 seed: 0
-objectives: [top1, lut]     # a quality (top1, loss) and a cost (lut, carry8, ff, dsp, bram18, uram, cycles), more if wanted
+objectives: {objectives}# a quality ({qualities}) and a cost (lut, carry8, ff, dsp, bram18, uram, cycles), more if wanted
 
 # The numerics axes; every point is one choice of each. Combinations that cannot exist are left out.
 space:
@@ -23,18 +23,24 @@ space:
            e2m1, e3m0, e2m2, e3m1, e2m3, e3m2, ocp_e4m3]
   # integer activations become unsigned where no value can be negative (behind a ReLU)
   activation: [int3, int4, int5, int6, int8, e2m1, e2m2, e3m1, e2m3, e3m2, ocp_e4m3]
-  # one scale per output channel or per group of input channels (the block size); _po2: powers of two
+  # one scale per tensor, output channel or group of input channels (the block size); _po2: powers of two (OCP MX: e2m1 with
+  # group32_po2), _e4m3: E4M3 beside one float (NVFP4: e2m1 with group16_e4m3)
   weight_scaling: [channel, channel_po2, group16, group16_po2, group32, group32_po2]
+  # also tensor_asym (zero point, integers); where nothing is requantized on chip (language models): token, group32_po2_dynamic
   activation_scaling: [tensor, tensor_po2]
-  # rtn: round to nearest; axe: GPTQ whose codes are safe in the accumulator that is asked for (integers only)
+  # rtn: round to nearest; axe: GPTQ whose codes are safe in the accumulator that is asked for (integers only);
+  # gptq_float: GPTQ on the float network's inputs, so that all activation formats share its weights (faster)
   recipe: [rtn, bias_correction, gptq, gptq+bias_correction, axe]
   # P in bits: auto is the width that each layer's weights are proved to need; a number must be proved for every layer
   accumulator: [auto, "18", "20", "22"]
   tile: [none]              # T, products per inner accumulator (axe only)
+  weight_rule: [absmax]     # what scales are fitted to: absmax, mse, percentile99.9
+  activation_rule: [auto]   # the same; auto is mse, and absmax for dynamic scales
 
 rules:
   edge: int8                # weights and input of the first and the last layer; same: as on the axes
   residual: int8            # both inputs of a residual add; same: as on the axes
+  layers: []                # exceptions by name or type (conv, depthwise, linear): - {{match: "*.depthwise", weight: int8}}
 
 # Hardware choices cost microseconds: all of them are enumerated on top of every numerics point.
 hardware:
@@ -64,6 +70,9 @@ def render(workload: str, name: str) -> str:
     Raises:
         BitfrontError: no such workload, or a name that no sweep can have.
     """
-    check_workload(workload)
+    qualities = metrics_of(workload)
+    objectives = f"[{qualities[0]}, lut]".ljust(15) + " "
     name_line = yaml.safe_dump({"name": check_name(name)}).strip()  # quoted where YAML reads it otherwise: yes, 1.5
-    return TEMPLATE.format(workload=workload, name=name, name_line=name_line)
+    return TEMPLATE.format(
+        workload=workload, name=name, name_line=name_line, objectives=objectives, qualities=", ".join(qualities)
+    )

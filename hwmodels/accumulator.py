@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hwmodels.datapath import Overflow
 from hwmodels.errors import BitfrontError
-from hwmodels.formats import ElementFormat, IntFormat
+from hwmodels.formats import ElementFormat, IntFormat, Minifloat
 
 Codes: TypeAlias = NDArray[np.integer] | NDArray[np.object_]
 """Weights in units of their step: integers, or Python integers in an object array where 64 bits are too few."""
@@ -30,6 +31,13 @@ def code_range(fmt: ElementFormat) -> tuple[int, int]:
         return fmt.min_code, fmt.max_code
     low = 0 if not fmt.signed else -fmt.max_code
     return low, fmt.max_code
+
+
+def magnitude(fmt: ElementFormat) -> int:
+    """Bound of |code| that the papers calculate with: the largest magnitude, but 2^N for an unsigned integer of N bits."""
+    low, high = code_range(fmt)
+    # A2Q and AXE take 2^N for an unsigned N-bit code, one more than its largest
+    return 1 << fmt.bits if isinstance(fmt, IntFormat) and not fmt.signed else max(-low, high)
 
 
 def bits_for_range(low: int, high: int) -> int:
@@ -51,12 +59,18 @@ def bits_by_data_type(dot_length: int, weight: ElementFormat, activation: Elemen
     """
     if dot_length < 1:
         raise AccumulatorError(f"`dot_length` must be at least 1 product, but got {dot_length}.")
-    magnitude = 1
-    for fmt in (weight, activation):
-        low, high = code_range(fmt)
-        # the AXE bound takes 2^N for an unsigned N-bit code, one more than its largest
-        magnitude *= 1 << fmt.bits if isinstance(fmt, IntFormat) and not fmt.signed else max(-low, high)
-    return (dot_length * magnitude).bit_length() + 1
+    return (dot_length * magnitude(weight) * magnitude(activation)).bit_length() + 1
+
+
+def float_exponent_bits(dot_length: int, weight: Minifloat, activation: Minifloat) -> int:
+    """Exponent bits with which the sum of `dot_length` products neither overflows nor underflows in floating point (derived).
+
+    The field counts the bits of the magnitude, 0 to those of K * max|w| * max|x| (:mod:`hwmodels.rtl.float_adder`). Cutting
+    the smaller summand and the result towards zero never makes a sum larger than that of all magnitudes.
+    """
+    if dot_length < 1:
+        raise AccumulatorError(f"`dot_length` must be at least 1 product, but got {dot_length}.")
+    return (dot_length * weight.max_code * activation.max_code).bit_length().bit_length()
 
 
 def bits_for_product(weight: ElementFormat, activation: ElementFormat) -> int:
@@ -101,7 +115,21 @@ def dot_range(codes: Codes, activation: ElementFormat, tile_size: int | None = N
     A2Q's l1 bound is its relaxation). Since the input 0 exists, the same number bounds every partial sum as well.
 
     Raises:
-        AccumulatorError: the codes are not a matrix of integers.
+        AccumulatorError: the codes are not a matrix of integers, or a tile of no products.
+    """
+    lows, highs = tile_extremes(codes, activation, tile_size)
+    low, high = lows.min(axis=1), highs.max(axis=1)
+    high_row, low_row = int(np.argmax(high)), int(np.argmin(low))
+    return DotRange(int(low[low_row]), int(high[high_row]), low_row, high_row)
+
+
+def tile_extremes(
+    codes: Codes, activation: ElementFormat, tile_size: int | None = None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(smallest, largest) sum of each tile of each row over all inputs, both (rows, tiles); arguments as :func:`dot_range`.
+
+    Raises:
+        AccumulatorError: the codes are not a matrix of integers, or a tile of no products.
     """
     weights = np.asarray(codes)
     is_integer = np.issubdtype(weights.dtype, np.integer) or all(isinstance(code, int) for code in weights.flat)
@@ -109,34 +137,75 @@ def dot_range(codes: Codes, activation: ElementFormat, tile_size: int | None = N
         raise AccumulatorError(
             f"weight codes must be a non-empty integer matrix (rows, dot_length), but got shape {weights.shape}, {weights.dtype}."
         )
+    if tile_size is not None and tile_size < 1:
+        raise AccumulatorError(f"`tile_size` must be at least 1 product, but got tile_size={tile_size}.")
     low_x, high_x = code_range(activation)
-    positive, negative = np.maximum(weights, 0), np.minimum(weights, 0)
     tile = weights.shape[1] if tile_size is None else tile_size
     starts = np.arange(0, weights.shape[1], tile)
     # exact: Python integers where 64 bits could overflow (E5M2 codes reach 2^32 each)
-    bound = int(np.abs(weights).max()) * max(-low_x, high_x) * min(tile, weights.shape[1])
+    bound = max(int(weights.max()), -int(weights.min())) * max(-low_x, high_x) * min(tile, weights.shape[1])
     kind = np.int64 if bound < 1 << 62 else object
-    plus = np.add.reduceat(positive.astype(kind), starts, axis=1)
-    minus = np.add.reduceat(negative.astype(kind), starts, axis=1)
-    highs = (plus * high_x + minus * low_x).max(axis=1)
-    lows = (plus * low_x + minus * high_x).min(axis=1)
-    high_row, low_row = int(np.argmax(highs)), int(np.argmin(lows))
-    return DotRange(int(lows[low_row]), int(highs[high_row]), low_row, high_row)
+    plus = np.add.reduceat(np.maximum(weights, 0).astype(kind), starts, axis=1)
+    minus = np.add.reduceat(np.minimum(weights, 0).astype(kind), starts, axis=1)
+    return plus * low_x + minus * high_x, plus * high_x + minus * low_x
 
 
-def counterexample(codes: Codes, activation: ElementFormat, bits: int) -> tuple[int, NDArray[Any]] | None:
-    """A row and an input vector (in activation steps) whose dot product leaves `bits` bits, or None if none can.
+def counterexample(
+    codes: Codes, activation: ElementFormat, bits: int, tile_size: int | None = None
+) -> tuple[int, NDArray[Any]] | None:
+    """A row and an input vector (in activation steps) whose sum leaves `bits` bits, or None if none can.
 
-    The witness that a too narrow accumulator is refused with: summing ``codes[row] * x`` overflows.
+    The witness that a too narrow accumulator is refused with: summing ``codes[row] * x`` overflows. With `tile_size` it is
+    the inner accumulator that overflows, in one tile; x is 0 outside of it, so that the whole dot product is that tile's sum.
     """
-    reach = dot_range(codes, activation)
-    if reach.bits <= bits:
-        return None
+    lows, highs = tile_extremes(codes, activation, tile_size)
     low_x, high_x = code_range(activation)
-    high_side = bits_for_range(0, reach.high) > bits
-    row = reach.high_row if high_side else reach.low_row
-    positive_input, negative_input = (high_x, low_x) if high_side else (low_x, high_x)
-    return row, np.where(codes[row] > 0, positive_input, np.where(codes[row] < 0, negative_input, 0))
+    for extremes, find, positive_x, negative_x in ((highs, np.argmax, high_x, low_x), (lows, np.argmin, low_x, high_x)):
+        row, tile = (int(i) for i in np.unravel_index(find(extremes), extremes.shape))
+        worst = int(extremes[row, tile])
+        if bits_for_range(min(worst, 0), max(worst, 0)) > bits:
+            weights = codes[row]
+            x = np.where(weights > 0, positive_x, np.where(weights < 0, negative_x, 0))
+            size = tile_size or len(weights)
+            return row, np.where(np.arange(len(weights)) // size == tile, x, 0)
+    return None
+
+
+def outer_range(
+    codes: Codes,
+    activation: ElementFormat,
+    tile_size: int,
+    inner_bits: int,
+    overflow: Overflow = Overflow.IMPOSSIBLE,
+) -> DotRange:
+    """The range of every partial sum of tile sums: what the outer accumulator of a tiled dot product must hold.
+
+    Never wider than :func:`outer_bits`, and narrower where the weights use less than the inner width in every tile. Exact
+    where the inner accumulator holds every sum of a tile; a saturating one that does not gives the sums cut to what it
+    holds (exact: the ends are reached); for a wrapping one every value that it can hold is allowed (sufficient).
+
+    Raises:
+        AccumulatorError: overflow is impossible by claim, but a tile's sum leaves `inner_bits`; or as :func:`dot_range`.
+    """
+    # few numbers: Python integers, exact whatever the widths
+    lows, highs = (extremes.astype(object) for extremes in tile_extremes(codes, activation, tile_size))
+    bottom, top = -(1 << inner_bits - 1), (1 << inner_bits - 1) - 1
+    leaves = (lows < bottom) | (highs > top)
+    match overflow:
+        case Overflow.IMPOSSIBLE:
+            if leaves.any():
+                needed = bits_for_range(int(lows.min()), int(highs.max()))
+                raise AccumulatorError(
+                    f"every sum of a tile of {tile_size} products must fit its inner accumulator of {inner_bits} bits, but the "
+                    f"weights need {needed}."
+                )
+        case Overflow.SATURATE:
+            lows, highs = np.maximum(lows, bottom), np.minimum(highs, top)
+        case Overflow.WRAP:
+            lows, highs = np.where(leaves, bottom, lows), np.where(leaves, top, highs)
+    low, high = lows.sum(axis=1), highs.sum(axis=1)
+    high_row, low_row = int(np.argmax(high)), int(np.argmin(low))
+    return DotRange(int(low[low_row]), int(high[high_row]), low_row, high_row)
 
 
 def outer_bits(inner_bits: int, dot_length: int, tile_size: int) -> int:

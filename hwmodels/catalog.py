@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from hwmodels.formats import (
     E8M0,
+    OCP_E4M3,
     OCP_SPECIALS,
     BlockFormat,
     ElementFormat,
@@ -32,6 +33,8 @@ class CatalogEntry:
 
 _FP8 = "OCP 8-bit floating point specification 1.0, table 1"
 _MX = "OCP Microscaling formats (MX) specification 1.0, table 1"
+_NV = "arXiv 2509.25149 (NVFP4: blocks of 16, E4M3 block scales, one float32 scale per tensor)"
+_NVINT = "arXiv 2510.25602 (NVINT4: NVFP4 with integer elements)"
 
 CATALOG: tuple[CatalogEntry, ...] = (
     CatalogEntry("ocp_e4m3", Minifloat(4, 3, specials=Specials.NAN), _FP8),
@@ -57,16 +60,20 @@ CATALOG: tuple[CatalogEntry, ...] = (
     CatalogEntry("mxfp6_e2m3", BlockFormat(Minifloat(2, 3)), _MX),
     CatalogEntry("mxfp4_e2m1", BlockFormat(Minifloat(2, 1)), _MX),
     CatalogEntry("mxint8", BlockFormat(IntFormat(8)), _MX),
+    CatalogEntry("nvfp4_e2m1", BlockFormat(Minifloat(2, 1), 16, OCP_E4M3), _NV),
+    CatalogEntry("nvint4", BlockFormat(IntFormat(4), 16, OCP_E4M3), _NVINT),
 )
 """Formats with a name of their own. INT 2-8 and every other ExMy are read by rule: see :func:`parse_format`."""
 
 _BY_NAME = {entry.name: entry.format for entry in CATALOG}
 
-GRAMMAR = "int4, uint8, int4_narrow, e3m2, ue3m2, ocp_e4m3, ieee_e3m4, fnuz_e5m2, finite_e4m3, mxfp4_e2m1, mxint8_k16"
+GRAMMAR = (
+    "int4, uint8, int4_narrow, e3m2, ue3m2, ocp_e4m3, ieee_e3m4, fnuz_e5m2, finite_e4m3, mxfp4_e2m1, mxint8_k16, nvint4"
+)
 
 _INT = re.compile(r"(u?)int(\d+)(_narrow)?")
 _FLOAT = re.compile(r"(?:(ocp|ieee|fnuz|finite|nan)_)?(u?)e(\d+)m(\d+)(?:b(-?\d+))?(_nosubnormals)?")
-_BLOCK = re.compile(r"(mx(?:u?int\d+(?:_narrow)?|fp\d+_[a-z_]*e\d+m\d+(?:b-?\d+)?))_k(\d+)")
+_BLOCK = re.compile(r"((?:mx|nv)(?:u?int\d+(?:_narrow)?|fp\d+_[a-z_]*e\d+m\d+(?:b-?\d+)?))(?:_k(\d+))?")
 _PREFIX_SPECIALS = {
     "finite": Specials.NONE,
     "nan": Specials.NAN,
@@ -89,11 +96,10 @@ def parse_format(name: str) -> NumberFormat:
         return IntFormat(int(match[2]), signed=not match[1], narrow=bool(match[3]))
     if match := _FLOAT.fullmatch(text):
         return _parse_minifloat(text, match)
-    if match := _BLOCK.fullmatch(text):
-        base = _parse_block_stem(match[1])
-        return BlockFormat(base, int(match[2]))
-    if text.startswith("mx"):
-        return BlockFormat(_parse_block_stem(text))
+    if text.startswith(("mx", "nv")):
+        stem, size = match.groups() if (match := _BLOCK.fullmatch(text)) else (text, None)
+        scale, usual = (E8M0, 32) if text.startswith("mx") else (OCP_E4M3, 16)
+        return BlockFormat(_parse_block_stem(stem), usual if size is None else int(size), scale)
     raise FormatError(f"a format must be named like {GRAMMAR}, but got {name!r}.")
 
 
@@ -137,23 +143,26 @@ def _parse_minifloat(text: str, match: re.Match[str]) -> Minifloat:
 
 
 def _parse_block_stem(stem: str) -> ElementFormat:
+    """The element of a block format's name without its block size."""
     if stem in _BY_NAME:
         block = _BY_NAME[stem]
         assert isinstance(block, BlockFormat)
         return block.element
-    if stem.startswith("mxfp"):
-        width, _, element_name = stem.removeprefix("mxfp").partition("_")
+    prefix, rest = stem[:2], stem[2:]
+    if rest.startswith("fp"):
+        width, _, element_name = rest.removeprefix("fp").partition("_")
         if element_name:
             element = parse_element(element_name)
             if str(element.bits) != width:
                 raise FormatError(
-                    f"{element} has {element.bits} bits, but got mxfp{width}; write mxfp{element.bits}_{element_name}."
+                    f"{element} has {element.bits} bits, but got {prefix}fp{width}; write "
+                    f"{prefix}fp{element.bits}_{element_name}."
                 )
             return element
-    elif stem.startswith(("mxint", "mxuint")):
-        return parse_element(stem.removeprefix("mx"))
+    elif rest.startswith(("int", "uint")):
+        return parse_element(rest)
     known = ", ".join(e.name for e in CATALOG if isinstance(e.format, BlockFormat))
-    raise FormatError(f"a block format must be one of {known} (or mxintN, mxfpN_eXmY), but got {stem!r}.")
+    raise FormatError(f"a block format must be one of {known} (or mxintN, mxfpN_eXmY, nvintN), but got {stem!r}.")
 
 
 def integers(widths: range = range(2, 9)) -> tuple[IntFormat, ...]:

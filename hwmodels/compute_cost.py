@@ -8,60 +8,39 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from hwmodels.accumulator import outer_bits
-from hwmodels.datapath import Datapath, Multiplier, Overflow, ScaleKind, TensorQuant
+from hwmodels.accumulator import AccumulatorError
+from hwmodels.datapath import Architecture, Datapath, Multiplier
 from hwmodels.devices import Device
-from hwmodels.dot_product import dot_product_unit, kept_bits
-from hwmodels.formats import IntFormat
-from hwmodels.ops import Compute, Folding, MatVec
-from hwmodels.options import CostOptions
-from hwmodels.primitives.adder_tree import adder_widths
-from hwmodels.primitives.carry import carry_blocks
+from hwmodels.dot_product import cheapest_encoding, unit_lane
+from hwmodels.dsp_cost import dsp_products
+from hwmodels.float_cost import float_products
+from hwmodels.hls_unit import hls_costs
+from hwmodels.ops import Compute, Folding, MatMul, MatVec
+from hwmodels.options import CostOptions, OptionsError, UnitStyle
+from hwmodels.outer_stage import inner_unit
 from hwmodels.primitives.cost import Cost, ceil_div, ceil_log2, uncalibrated
-from hwmodels.primitives.dsp_packing import (
-    INT8_DOT_ACTIVATION_BITS,
-    INT8_DOT_LENGTH,
-    INT8_DOT_WEIGHT_BITS,
-    dsp_lanes,
-    packed_dsps,
-)
 from hwmodels.primitives.memory import MemoryStyle, memory
-from hwmodels.primitives.operands import integer_grid, operands
-from hwmodels.primitives.scale import PO2_SCALE_BITS, SCALE_BITS, SHIFT_RANGE, scale_multiplier, scale_shifter
+from hwmodels.primitives.operands import dropped_bits, operands
 from hwmodels.resources import Resources
+from hwmodels.rtl.structure import pipeline_bits
+from hwmodels.segment import segment_sum_bits
+from hwmodels.segment_cost import segment_costs, segment_cycles, segment_products, segments_per_cycle
 
 _CONTROL_BASE = 40  # LUT and FF of handshakes and the state machine (assumed)
 
 
-def group_size(datapath: Datapath) -> int | None:
-    """Products that share all their scales (the smaller group of both operands), or None without group scales."""
-    sizes = [q.scaling.group_size for q in (datapath.weight, datapath.activation) if q.scaling.group_size is not None]
-    return min(sizes, default=None)
-
-
 def sum_bits(op: Compute, datapath: Datapath) -> int:
-    """Width of what the unit gives: P, the outer accumulator of a tiled sum, or that of scaled groups.
+    """Width of what the unit gives: P, or that of the outer accumulator where sums are cut into segments.
 
-    A group's scale widens its sum by 16 bits (float) or 15 (power of two, assumed shift range), then log2 of the groups.
+    Raises:
+        AccumulatorError: a floating-point accumulator.
     """
-    bits, group, tile = datapath.accumulator.bits, group_size(datapath), datapath.accumulator.tile_size
-    if group is not None and group < op.dot_length:
-        extra = SCALE_BITS if _group_kind(datapath) is ScaleKind.FLOAT else SHIFT_RANGE - 1
-        return bits + extra + ceil_log2(ceil_div(op.dot_length, _segment(op, datapath)))
-    if tile is not None and tile < op.dot_length:
-        return outer_bits(bits, op.dot_length, tile)
-    return bits
-
-
-def _group_kind(datapath: Datapath) -> ScaleKind:
-    grouped = [q.scaling.kind for q in (datapath.weight, datapath.activation) if q.scaling.group_size is not None]
-    return ScaleKind.FLOAT if ScaleKind.FLOAT in grouped else ScaleKind.POWER_OF_TWO
-
-
-def _segment(op: Compute, datapath: Datapath) -> int:
-    """Products of one inner sum."""
-    sizes = (group_size(datapath), datapath.accumulator.tile_size)
-    return min([size for size in sizes if size is not None] + [op.dot_length])
+    if datapath.accumulator.architecture is Architecture.FLOAT:
+        raise AccumulatorError(
+            f"what follows a sum must read an integer, but {op.name} has the accumulator {datapath.accumulator.name}; cost the "
+            "layer by itself, or give it a fixed-point accumulator."
+        )
+    return segment_sum_bits(datapath, op.dot_length)
 
 
 @lru_cache(maxsize=16384)
@@ -73,22 +52,19 @@ def compute_costs(
     Raises:
         ShapeError: the folding does not divide the operator.
         MemoryStyleError: URAM on a part without.
+        OptionsError: HLS units and what FINN does not have.
     """
     folding.check(op)
-    segment = _segment(op, datapath)
-    units = ceil_div(folding.simd, segment)
-    costs = [
-        _products(op, datapath, folding, device, options, units),
-        memory(
-            "weight memory",
-            folding.pe * folding.simd * datapath.weight.bits,
-            op.rows * op.cols // (folding.pe * folding.simd),
-            options.memory,
-            device.resources,
-        ),
-    ]
-    if segment < op.dot_length:
-        costs += _outer(op, datapath, folding, device, options, units, segment)
+    if options.units is UnitStyle.HLS:
+        if isinstance(op, MatMul):
+            raise OptionsError(
+                "FINN's HLS units hold weights, but a product of two activations has none; use units=rtl."
+            )
+        return hls_costs(op, datapath, folding, device, options)
+    products, inner_bits = _products(op, datapath, folding, device, options)
+    costs = [products, _matrix_memory(op, datapath, folding, device, options)]
+    if segment_products(op, datapath) < op.dot_length:
+        costs += segment_costs(op, datapath, folding, device, options, inner_bits, sum_bits(op, datapath))
     folds = op.rows // folding.pe
     if isinstance(op, MatVec) and folds > 1:
         width, depth = folding.simd * datapath.activation.bits, op.cols // folding.simd
@@ -98,114 +74,48 @@ def compute_costs(
 
 
 def _products(
-    op: Compute, datapath: Datapath, folding: Folding, device: Device, options: CostOptions, units: int
-) -> Cost:
-    """PE * units dot products of min(SIMD, segment) lanes, with a register behind every product."""
+    op: Compute, datapath: Datapath, folding: Folding, device: Device, options: CostOptions
+) -> tuple[Cost, int]:
+    """(PE * units dot products of min(SIMD, segment) lanes, with a register behind every multiplier; width of their sums)."""
+    units, bits = segments_per_cycle(op, datapath, folding), datapath.accumulator.bits
     if options.multiplier is Multiplier.DSP:
-        return _dsp_products(op, datapath, folding, device)
-    weight, activation, bits = datapath.weight.format, datapath.activation.format, datapath.accumulator.bits
-    lanes = ceil_div(folding.simd, units)
-    proved = datapath.accumulator.overflow is Overflow.IMPOSSIBLE
-    unit, band = dot_product_unit(weight, activation, lanes, bits, device.family, proved=proved)
-    op_widths = operands(weight, activation)
-    kept = kept_bits(op_widths, lanes, bits, proved=proved)
-    registers = folding.pe * folding.simd * kept
-    dropped = op_widths.product_bits - kept
-    exact = "exact" if not dropped else f"{dropped} low bits dropped" if op_widths.exponents else f"modulo 2^{bits}"
+        return dsp_products(op, datapath, folding, device, units), bits
+    if datapath.accumulator.architecture is Architecture.FLOAT:
+        return float_products(op, datapath, folding, device), bits
+    weight, activation = datapath.weight.format, datapath.activation.format
+    lanes, cycles = ceil_div(folding.simd, units), segment_cycles(op, datapath, folding)
+    overflow = datapath.accumulator.overflow
+    written = cheapest_encoding(weight, activation, lanes, bits, overflow)
+    unit, band, held = inner_unit(*written, lanes, bits, cycles, device.family, overflow)
+    dropped = dropped_bits(operands(weight, activation), lanes, bits, overflow)
+    registers = folding.pe * folding.simd * pipeline_bits(unit_lane(*written, lanes, bits, overflow))
+    notes = [f"{dropped} low product bits dropped" if dropped else "exact"]
+    notes += [
+        f"{fmt.name} written as {as_written.name}"
+        for fmt, as_written in zip((weight, activation), written, strict=True)
+        if fmt != as_written
+    ]
     formula = (
-        f"{folding.pe * units} units of {lanes} lanes, P = {bits} ({exact}): fitted multiplier, tree, sign, shifter; "
-        f"FF: P per unit, and {registers} behind the products"
+        f"{folding.pe * units} units of {lanes} lanes, P = {bits} ({', '.join(notes)}): fitted shares of chain and logic bits; "
+        f"FF: {held} per unit, and {registers} behind the multipliers"
     )
     resources = unit * (folding.pe * units) + Resources(ff=registers)
-    return Cost("dot products", resources, formula, "hwmodels.dot_product, fitted; FF derived", band)
+    return Cost("dot products", resources, formula, "hwmodels.dot_product, fitted; FF derived", band), held
 
 
-def _bits(quant: TensorQuant) -> tuple[int, bool]:
-    """(width of the operand as a signed or unsigned DSP input, whether its most negative code is absent)."""
-    grid = integer_grid(quant.format)
-    assert isinstance(grid, IntFormat)  # Datapath refuses DSP multipliers for minifloats
-    return grid.bits, grid.narrow
+def _matrix_memory(op: Compute, datapath: Datapath, folding: Folding, device: Device, options: CostOptions) -> Cost:
+    """What holds the matrix: PE * SIMD values are read per cycle.
 
-
-def _dsp_products(op: Compute, datapath: Datapath, folding: Folding, device: Device) -> Cost:
-    """Products packed in DSP slices; a single product per slice is summed by the DSP cascade, several by LUT adder trees.
-
-    Packing needs one activation for several weights. The rows of a depthwise layer read activations of their own, so each
-    of its products takes a slice, or a third of a DSP58 in its INT8 mode (as in FINN's VVU).
+    A KV cache is made of what weights are made of. Matrices of activations that are made anew for each frame are kept twice
+    in what is cheapest. How they are written (a write enable per value) is not counted.
     """
-    (weight_bits, narrow), (activation_bits, _) = _bits(datapath.weight), _bits(datapath.activation)
-    weight_bits = max(weight_bits, 2)
-    packable = dsp_lanes(weight_bits, activation_bits, narrow, device.dsp)  # refuses what no port takes
-    lanes = packable if isinstance(op, MatVec) else 1
-    int8_mode = (
-        device.dsp == "DSP58"
-        and lanes <= INT8_DOT_LENGTH
-        and weight_bits <= INT8_DOT_WEIGHT_BITS
-        and activation_bits <= INT8_DOT_ACTIVATION_BITS
-    )
-    if isinstance(op, MatVec):
-        count = packed_dsps(
-            folding.pe,
-            folding.simd,
-            weight_bits=weight_bits,
-            activation_bits=activation_bits,
-            narrow=narrow,
-            dsp=device.dsp,
-        )
-    else:
-        count = folding.pe * ceil_div(folding.simd, INT8_DOT_LENGTH if int8_mode else 1)
-    bits = datapath.accumulator.bits
-    resources, text = Resources(dsp=count), "summed in the DSP cascade"
-    if lanes > 1 and not int8_mode:
-        widths = (*adder_widths(folding.simd, weight_bits + activation_bits, bits), bits)
-        carry = carry_blocks(widths, device.family)
-        resources += Resources(lut=sum(widths), carry8=carry, ff=sum(widths)) * folding.pe
-        text = f"{lanes} products each, summed in {folding.pe} LUT trees of {sum(widths)} bits"
-    formula = f"{count} {device.dsp} for {folding.pe} x {folding.simd} products of {weight_bits} x {activation_bits} bits, {text}"
-    return Cost("dot products", resources, formula, "hwmodels.primitives.dsp_packing", uncalibrated("derived"))
-
-
-def _outer(
-    op: Compute,
-    datapath: Datapath,
-    folding: Folding,
-    device: Device,
-    options: CostOptions,
-    units: int,
-    segment: int,
-) -> list[Cost]:
-    """The outer accumulators and, with group scales, what multiplies or shifts each segment's sum and stores the scales."""
-    bits, wide = datapath.accumulator.bits, sum_bits(op, datapath)
-    widths = (*adder_widths(units, wide, wide), wide)
-    outer = Resources(lut=sum(widths), carry8=carry_blocks(widths, device.family), ff=sum(widths))
-    formula = f"{folding.pe} x ({units} segment sums of {segment} products into {wide} bits)"
-    costs = [
-        Cost("outer accumulator", outer * folding.pe, formula, "AXE, section 3.3; derived", uncalibrated("derived"))
-    ]
-    if group_size(datapath) is None:
-        return costs
-    kind = _group_kind(datapath)
-    if kind is ScaleKind.FLOAT:
-        dsp = device.dsp if options.multiplier is Multiplier.DSP else None
-        scale, text = scale_multiplier(bits, dsp=dsp, family=device.family)
-    else:
-        scale, text = scale_shifter(bits)
-    scaled = f"{folding.pe * units} scales: {text}"
-    costs.append(
-        Cost(
-            "group scale",
-            scale * (folding.pe * units),
-            scaled,
-            "derived; 16-bit mantissa assumed",
-            uncalibrated("derived"),
-        )
-    )
-    if datapath.weight.scaling.group_size is not None:
-        width = (SCALE_BITS if kind is ScaleKind.FLOAT else PO2_SCALE_BITS) * folding.pe * units
-        stored = op.rows * ceil_div(op.cols, segment)
-        depth = ceil_div(stored, folding.pe * units)
-        costs.append(memory("scale memory", width, depth, MemoryStyle.AUTO, device.resources))
-    return costs
+    component, copies, style = "weight memory", 1, options.memory
+    if isinstance(op, MatMul):
+        component, copies = ("KV cache", op.matrices) if op.cached else ("operand buffer", 2 * op.matrices)
+        style = style if op.cached else MemoryStyle.AUTO
+    values = folding.pe * folding.simd
+    depth = op.rows * op.cols // values * copies
+    return memory(component, values * datapath.weight.bits, depth, style, device.resources)
 
 
 def _control(op: Compute, folding: Folding) -> Cost:
@@ -214,4 +124,4 @@ def _control(op: Compute, folding: Folding) -> Cost:
     counters = ceil_log2(synapse) + ceil_log2(neuron) + ceil_log2(synapse * neuron)
     resources = Resources(lut=_CONTROL_BASE + 2 * counters, ff=_CONTROL_BASE + counters)
     formula = f"{_CONTROL_BASE} + 2 * {counters} counter bits"
-    return Cost("control", resources, formula, "assumed (FINN's HLS units have about 300 LUT)", uncalibrated("assumed"))
+    return Cost("control", resources, formula, "assumed (FINN's HLS units have about 180 LUT)", uncalibrated("assumed"))

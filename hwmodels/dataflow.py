@@ -14,17 +14,28 @@ from math import isqrt
 
 from hwmodels.ops import (
     Add,
+    Attention,
+    Compute,
     Depthwise,
     Duplicate,
     Folding,
+    Lookup,
+    MatMul,
     MatVec,
+    Multiply,
     Network,
-    Operator,
+    Normalize,
     Pool,
     Requantize,
+    Rope,
+    Rotate,
+    Softmax,
+    Table,
+    Unfolded,
     Window,
     divisors,
 )
+from hwmodels.primitives.hadamard import rotation_lanes
 from hwmodels.primitives.scale import SCALE_BITS
 from hwmodels.primitives.window import WindowShape
 
@@ -42,7 +53,8 @@ class Lanes:
 def inputs(network: Network) -> Mapping[str, tuple[str, ...]]:
     """The operators that feed each operator, in dataflow order; empty for the network's input.
 
-    A window feeds its layer or pool, a requantizer reads its source, everything else reads the streams of its site.
+    A window feeds its layer or pool, a requantizer reads its source, everything else reads the streams of its sites (of two,
+    the one that is stored or multiplied with comes second).
     """
     windows = {op.layer: op.name for op in network.operators if isinstance(op, Window)}
     waiting: dict[str, list[str]] = {}
@@ -57,19 +69,24 @@ def inputs(network: Network) -> Mapping[str, tuple[str, ...]]:
 
     for op in network.operators:
         match op:
+            case MatMul():
+                edges[op.name] = take(op.site) + take(op.stored)
+            case Multiply():
+                edges[op.name] = take(op.site) + take(op.second)
+            case Lookup():
+                edges[op.name] = ()
             case MatVec() | Depthwise() | Pool():
                 edges[op.name] = (windows[op.name],) if op.name in windows else take(op.site)
-            case Window():
+            case Window() | Duplicate() | Normalize() | Softmax() | Rope() | Table() | Rotate():
                 edges[op.name] = take(op.site)
             case Add():
                 edges[op.name] = take(op.site, 2)
             case Requantize():
                 edges[op.name] = (op.source,)
-            case Duplicate():
-                edges[op.name] = take(op.site)
-        if isinstance(op, Requantize | Duplicate):
-            waiting.setdefault(op.site, []).extend([op.name] * (op.copies if isinstance(op, Duplicate) else 1))
-            latest[op.site] = op.name
+        if isinstance(op, Requantize | Duplicate | Table | Lookup):
+            site = op.output if isinstance(op, Table) else op.site
+            waiting.setdefault(site, []).extend([op.name] * (op.copies if isinstance(op, Duplicate) else 1))
+            latest[site] = op.name
     return edges
 
 
@@ -110,55 +127,48 @@ def requantize_passes(values: int, target: int) -> int:
     return max(1, min(SCALE_BITS, target // values))
 
 
-def steps(op: Requantize | Add | Pool | Duplicate) -> int:
+def steps(op: Requantize | Add | Pool | Duplicate | Attention) -> int:
     """Passes over the channels per frame."""
     return op.vectors * (op.window if isinstance(op, Pool) else 1)
 
 
-def weights_cycles(network: Network, foldings: Mapping[str, Folding]) -> int:
-    """Cycles of the slowest operator whose speed a folding decides: layers with weights, and depthwise windows."""
-    slowest = 1
-    for layer in network.compute:
-        slowest = max(slowest, foldings[layer.name].cycles(layer))
-    for op in network.operators:
-        if isinstance(op, Window) and op.depthwise and op.layer in foldings:
-            lanes = depthwise_lanes(foldings[op.layer])
-            slowest = max(slowest, window_shape(op).cycles(lanes.count, lanes.parallel))
-    return slowest
+def layer_cycles(op: Compute, window: Window | None, folding: Folding) -> int:
+    """Cycles of what the folding of a layer decides: of the layer and, if it is depthwise, of its window generator."""
+    cycles = folding.cycles(op)
+    if window is None or not window.depthwise:
+        return cycles
+    lanes = depthwise_lanes(folding)
+    return max(cycles, window_shape(window).cycles(lanes.count, lanes.parallel))
 
 
-def operator_lanes(op: Operator, foldings: Mapping[str, Folding], target: int) -> Lanes:
-    """Values per cycle of `op`, so that it takes at most `target` cycles where it can."""
+def free_lanes(op: Unfolded, target: int) -> Lanes:
+    """Values per cycle of an operator without folding, so that it takes at most `target` cycles where it can."""
     match op:
-        case MatVec() | Depthwise():
-            return Lanes(foldings[op.name].pe)
         case Window():
-            if op.depthwise and op.layer in foldings:  # a pool's window is free to choose
-                return depthwise_lanes(foldings[op.layer])
             return window_lanes(window_shape(op), target)
         case Requantize():
             lanes = channel_lanes(op.channels, steps(op), target)
             return replace(lanes, passes=requantize_passes(op.channels // lanes.count * op.vectors, target))
-        case Add() | Pool() | Duplicate():
+        case Rotate():
+            widths = rotation_lanes(op.channels, op.block)
+            return Lanes(next((width for width in widths if op.channels // width * op.vectors <= target), widths[-1]))
+        case _:
             return channel_lanes(op.channels, steps(op), target)
 
 
-def operator_cycles(op: Operator, foldings: Mapping[str, Folding], lanes: Lanes) -> int:
-    """Cycles per frame of `op`."""
+def free_cycles(op: Unfolded, lanes: Lanes) -> int:
+    """Cycles per frame of an operator without folding."""
     match op:
-        case MatVec() | Depthwise():
-            return foldings[op.name].cycles(op)
         case Window():
             return window_shape(op).cycles(lanes.count, lanes.parallel)
-        case Requantize() | Add() | Pool() | Duplicate():
+        case _:
             return op.channels // lanes.count * steps(op) * lanes.passes
 
 
-def fill_cycles(op: Operator, cycles: int, interval: int) -> int:
+def collecting_cycles(op: Window | Pool, interval: int) -> int:
     """Cycles from the first input of `op` to its first output, when a frame arrives spread over `interval` cycles.
 
-    A window waits for the pixels up to its last one, a pool for a row of windows (square maps assumed), a layer for one
-    vector, the others for one pass over the channels. Derived.
+    A window waits for the pixels up to its last one, a pool for a row of windows (square maps assumed). Derived.
     """
     match op:
         case Window():
@@ -166,10 +176,6 @@ def fill_cycles(op: Operator, cycles: int, interval: int) -> int:
             return -(-(window_shape(op).span + 1) * interval // pixels)
         case Pool():
             return -(-interval // pool_row(op))
-        case MatVec() | Depthwise():
-            return -(-cycles // op.vectors)
-        case Requantize() | Add() | Duplicate():
-            return -(-cycles // op.vectors)
 
 
 def pool_row(op: Pool) -> int:

@@ -41,6 +41,7 @@ class Device:
         part: a full orderable part name, as FPGA tools and FINN want it.
         resources: capacity; a RAMB36 counts as two RAMB18, `carry8` as the module describes.
         source: data sheet and table of the capacity.
+        memory_gbs: peak bandwidth of the off-chip memory in GB/s where the card states one; a bare part has none, its board does.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Device:
     resources: Resources
     clock_mhz: float
     source: str
+    memory_gbs: float | None = None
 
 
 def _capacity(*, lut: int, ff: int, dsp: int, ramb36: int, uram: int) -> Resources:
@@ -91,7 +93,8 @@ _TABLE = (
         dsp="DSP48E2",
         resources=_capacity(lut=1_728_000, ff=3_456_000, dsp=12_288, ramb36=2_688, uram=1_280),
         clock_mhz=200,
-        source="DS962, Alveo U200 and U250 data sheet, FPGA resource table (whole chip, no shell taken off)",
+        source="DS962, Alveo U200 and U250 data sheet, FPGA resource table (whole chip, no shell taken off); memory UG1393",
+        memory_gbs=77,
     ),
     Device(
         "XCU55C",
@@ -100,7 +103,8 @@ _TABLE = (
         dsp="DSP48E2",
         resources=_capacity(lut=1_303_680, ff=2_607_360, dsp=9_024, ramb36=2_016, uram=960),
         clock_mhz=200,
-        source="DS978, Alveo U55C data sheet, FPGA resource table (whole chip, no shell taken off)",
+        source="DS978, Alveo U55C data sheet, FPGA resource table (whole chip, no shell taken off); memory UG1393",
+        memory_gbs=460,
     ),
     Device(
         "XCVC1902",

@@ -1,123 +1,197 @@
 """LUT, carry and flip-flops of a dot-product unit: N lanes of multiplier and aligner, an adder tree, an accumulator.
 
-The one formula that INT and minifloat units share, so that they are compared alike:
+The one form that INT and minifloat units share, so that they are compared alike. The generator says what a unit is made of
+(:mod:`hwmodels.rtl.structure`): bits on carry chains, and logic bits beside them by the number of signals that each reads.
+A bit on a chain is one LUT6; two logic bits may share a site where they read few signals (LUT6_2):
 
-    LUT = a*N*multiplier + b*(tree + P) + c*N*within + d*N*beyond
+    LUT = chains * (bits on chains) + rows * (rows of multipliers) + exponent * (exponent bits)
+          + sum over uses and inputs of share[use, inputs] * (logic bits) + lanes * (what synthesis made of this pair)
 
-`multiplier`, `tree`, `within` and `beyond` are bits counted by :mod:`hwmodels.primitives`; a to d are fitted to the
-committed synthesis table by ``python -m hwmodels.calibration.fit``. Where the accumulator is proved to hold the sum, or has
-room for N of the largest products, the sum is exact fixed point (Kulisch); else low product bits are dropped so that N fit.
+The last term is measured, for pairs of formats in the table: how many LUTs a lane has beyond the form, at 8 lanes and
+P = 24. It is the mapper's luck with that piece of logic, and holds for any lanes and accumulator; pairs that were never
+synthesized have none, and a wider band. The shares are fitted to the committed table of synthesized units by
+``python -m hwmodels.calibration.fit``; carry blocks and flip-flops are derived. Where the accumulator is proved to hold the
+sum, or has room for N of the largest products, the sum is exact fixed point (Kulisch); else low product bits are dropped
+so that N fit (a truncated window).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
+from itertools import product
+from types import MappingProxyType
 
 from hwmodels.calibration import dot_product_constants as constants
+from hwmodels.datapath import Overflow
 from hwmodels.devices import Family
-from hwmodels.formats import ElementFormat
-from hwmodels.primitives.adder_tree import adder_widths
-from hwmodels.primitives.aligner import aligner_bits, aligner_chains
+from hwmodels.formats import ElementFormat, IntFormat, Minifloat, Specials
 from hwmodels.primitives.carry import carry_blocks
-from hwmodels.primitives.cost import BandKind, ErrorBand, ceil_log2
-from hwmodels.primitives.multiplier import multiplier_chains, multiplier_luts
-from hwmodels.primitives.operands import Operands, operands
+from hwmodels.primitives.cost import BandKind, ErrorBand
+from hwmodels.primitives.operands import dropped_bits, max_shift, operands
 from hwmodels.resources import Resources
+from hwmodels.rtl.lane import Lane, magnitude_bits
+from hwmodels.rtl.multiplier import TABLE_BITS
+from hwmodels.rtl.structure import Structure, unit_structure
+
+FEWEST_INPUTS, MOST_INPUTS = 2, 6
+"""Logic bits with fewer or more inputs count as these: a LUT6 reads six signals, and one of them alone is a wire."""
+
+SMALL_EXPONENT_BITS, MOST_EXPONENT_BITS = 2, 5
+"""Exponent fields of so few bits fit the LUTs behind them; what more bits than five decide mostly lies outside the accumulator
+(both read off the table)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
-    """The four counts of bits that the LUT formula weighs, for a whole unit."""
-
-    multiplier: float
-    tree: float
-    within: float
-    beyond: float
-
-    def as_tuple(self) -> tuple[float, float, float, float]:
-        """In the order of the fitted factors."""
-        return self.multiplier, self.tree, self.within, self.beyond
-
-
-def kept_bits(op: Operands, lanes: int, accumulator_bits: int, *, proved: bool = False) -> int:
-    """PW, the bits of each product that enter the tree: all of them, or as many as P leaves room for `lanes` sums.
-
-    Integers keep their low bits (sums modulo 2^P are exact if P was proved), minifloats drop low bits; at least 1.
-
-    Args:
-        proved: P is known to hold every sum, so minifloats are summed modulo 2^P as well and no product of up to P bits
-            loses any; False: room for `lanes` of the largest products is made, as in the synthesized units.
-    """
-    if op.is_integer or (proved and op.product_bits <= accumulator_bits):
-        return min(op.product_bits, accumulator_bits)
-    return max(1, min(op.product_bits, accumulator_bits - ceil_log2(lanes)))
+def unit_lane(
+    weight: ElementFormat,
+    activation: ElementFormat,
+    lanes: int,
+    bits: int,
+    overflow: Overflow,
+    dropped: int | None = None,
+) -> Lane:
+    """One lane of a unit; `dropped` None: as few low product bits as :func:`dropped_bits` says."""
+    if dropped is None:
+        dropped = dropped_bits(operands(weight, activation), lanes, bits, overflow)
+    return Lane(weight, activation, dropped, None if overflow is Overflow.SATURATE else bits)
 
 
-def features(op: Operands, lanes: int, accumulator_bits: int, *, proved: bool = False) -> Features:
-    """The features of a unit of `lanes` products per cycle and an accumulator of `accumulator_bits` (0: no accumulator)."""
-    kept = kept_bits(op, lanes, accumulator_bits, proved=proved)
-    within, beyond = aligner_bits(op, kept)
-    return Features(
-        multiplier=lanes * multiplier_luts(op.wide, op.narrow, plain=op.is_integer),
-        tree=sum(adder_widths(lanes, kept, accumulator_bits)) + accumulator_bits,
-        within=lanes * within,
-        beyond=lanes * beyond,
-    )
+def features(lane: Lane, lanes: int, structure: Structure) -> Mapping[str, int]:
+    """The counts that the form weighs, by name."""
+    formats = (lane.weight, lane.activation)
+    floats = [fmt for fmt in formats if isinstance(fmt, Minifloat)]
+    # a product with a signed integer is in two's complement: its top bits are copies of the sign, multiplexers share more
+    signed = any(isinstance(fmt, IntFormat) and fmt.signed for fmt in formats)
+    counts = {"chains": structure.chain_luts, "rows": structure.row_chains}
+    if magnitude_bits(lane.weight) + magnitude_bits(lane.activation) > TABLE_BITS:
+        exponents = [fmt.exponent_bits for fmt in floats if fmt.exponent_bits > SMALL_EXPONENT_BITS]
+        counts["exponent"] = lanes * sum(min(bits, MOST_EXPONENT_BITS) for bits in exponents)
+    for (use, inputs), count in structure.logic.items():
+        if use == "exponent":
+            continue
+        name = f"signed_{use}" if signed and use in ("shifter", "gate") else use
+        key = f"{name}/{min(max(inputs, FEWEST_INPUTS), MOST_INPUTS)}"
+        counts[key] = counts.get(key, 0) + count
+    return MappingProxyType(counts)
 
 
-def dot_product_luts(op: Operands, lanes: int, accumulator_bits: int, *, proved: bool = False) -> float:
+def dot_product_luts(
+    weight: ElementFormat,
+    activation: ElementFormat,
+    lanes: int,
+    bits: int,
+    overflow: Overflow = Overflow.WRAP,
+    dropped: int | None = None,
+) -> float:
     """LUT6 of one unit by the fitted form."""
-    counts = features(op, lanes, accumulator_bits, proved=proved).as_tuple()
-    return sum(factor * count for factor, count in zip(constants.FACTORS, counts, strict=True))
+    lane = unit_lane(weight, activation, lanes, bits, overflow, dropped)
+    return luts(lane, lanes, unit_structure(lane, lanes, bits, overflow))
 
 
-def dot_product_chains(op: Operands, lanes: int, accumulator_bits: int, *, proved: bool = False) -> tuple[int, ...]:
-    """Widths (bits) of all carry chains of one unit."""
-    lane = multiplier_chains(op.wide, op.narrow) + aligner_chains(op)
-    tree = adder_widths(lanes, kept_bits(op, lanes, accumulator_bits, proved=proved), accumulator_bits)
-    return lane * lanes + tree + (accumulator_bits,)
+def luts(lane: Lane, lanes: int, structure: Structure) -> float:
+    """The fitted form, with what was measured of the pair where it was."""
+    form = sum(constants.FACTORS[name] * count for name, count in features(lane, lanes, structure).items())
+    return form + lanes * (measured_pair(lane.weight, lane.activation) or 0.0)
 
 
-def dot_product_band(op: Operands, lanes: int, accumulator_bits: int, family: Family) -> ErrorBand:
+def measured_pair(weight: ElementFormat, activation: ElementFormat) -> float | None:
+    """LUT6 per lane beyond the form, as synthesized for this pair in either order; None if it never was."""
+    pairs, names = constants.PAIRS, (_as_synthesized(weight), _as_synthesized(activation))
+    return pairs.get(names, pairs.get(names[::-1]))
+
+
+def _as_synthesized(fmt: ElementFormat) -> str:
+    """The name of the format in the table whose hardware is the same.
+
+    Narrow integers are multiplied like others. A bias is a constant factor, and special codes are never fed; but a format
+    whose top exponent is special shifts by less.
+    """
+    match fmt:
+        case IntFormat():
+            return IntFormat(fmt.bits, signed=fmt.signed).name
+        case Minifloat():
+            finite = replace(fmt, bias=None, specials=Specials.NONE)
+            return finite.name if max_shift(finite) == max_shift(fmt) else fmt.name
+
+
+def dot_product_band(lane: Lane, lanes: int, bits: int, family: Family) -> ErrorBand:
     """The band of :func:`dot_product_luts` with the reasons why a unit lies outside the fitted table, if it does."""
-    band = ErrorBand(BandKind.MEASURED, constants.BASIS, constants.MEDIAN_ERROR, constants.P90_ERROR)
+    weight, activation = lane.weight, lane.activation
+    known = measured_pair(weight, activation) is not None
+    errors = constants.KNOWN_PAIR if known else constants.NEW_PAIR
+    pair = "of this pair of formats" if known else "of other pairs of formats"
+    band = ErrorBand(BandKind.MEASURED, f"{constants.BASIS}; {pair}", *errors)
     reasons = [
         f"{name} {value} outside {low}..{high}"
         for name, value, (low, high) in (
             ("lanes", lanes, constants.LANES),
-            ("accumulator bits", accumulator_bits, constants.ACCUMULATOR_BITS),
-            ("multiplied widths", op.narrow, constants.WIDTHS),
-            ("multiplied widths", op.wide, constants.WIDTHS),
+            ("accumulator bits", bits, constants.ACCUMULATOR_BITS),
+            ("format bits", weight.bits, constants.FORMAT_BITS),
+            ("format bits", activation.bits, constants.FORMAT_BITS),
         )
         if not low <= value <= high
     ]
-    if op.exponents and max(op.exponents) > constants.MOST_EXPONENT_BITS:
-        reasons.append(f"exponent of {max(op.exponents)} bits above {constants.MOST_EXPONENT_BITS}")
-    if family is not Family.XCUP:
-        reasons.append(f"family {family} instead of xcup")
+    if family not in constants.FAMILIES:
+        reasons.append(f"family {family} instead of {' or '.join(constants.FAMILIES)}")
+    # where little is left of a shifter, the mapper finds shortcuts that no count of bits foresees
+    if 2 * lane.dropped > operands(weight, activation).product_bits:
+        reasons.append("more than half of the product's bits dropped")
+    if not known:
+        floats = [fmt for fmt in (weight, activation) if isinstance(fmt, Minifloat)]
+        reasons += ["no mantissa"] * any(fmt.mantissa_bits == 0 for fmt in floats)
+        reasons += [f"exponent above {MOST_EXPONENT_BITS} bits"] * any(
+            fmt.exponent_bits > MOST_EXPONENT_BITS for fmt in floats
+        )
     return band.extrapolated(", ".join(dict.fromkeys(reasons))) if reasons else band
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=16384)
 def dot_product_unit(
     weight: ElementFormat,
     activation: ElementFormat,
     lanes: int,
     accumulator_bits: int,
     family: Family,
-    *,
-    proved: bool = False,
+    overflow: Overflow = Overflow.WRAP,
+    dropped: int | None = None,
 ) -> tuple[Resources, ErrorBand]:
     """(resources, error band) of one unit: fitted LUTs, derived carry blocks, the P flip-flops of the accumulator.
 
-    The carry blocks follow from the widths of the chains (derived; compared with the table's CARRY4 column in the tests);
-    the flip-flops equal the table's column exactly. Pipeline registers are not part of the unit.
+    Pipeline registers are not part of the unit.
+
+    Args:
+        overflow: impossible: proved, so that nothing is dropped and sums are taken modulo 2^P.
+        dropped: low product bits left out; None: as few as let the sum of `lanes` products fit.
     """
-    op = operands(weight, activation)
+    lane = unit_lane(weight, activation, lanes, accumulator_bits, overflow, dropped)
+    structure = unit_structure(lane, lanes, accumulator_bits, overflow)
     resources = Resources(
-        lut=dot_product_luts(op, lanes, accumulator_bits, proved=proved),
-        carry8=carry_blocks(dot_product_chains(op, lanes, accumulator_bits, proved=proved), family),
+        lut=luts(lane, lanes, structure),
+        carry8=carry_blocks(structure.chains, family),
         ff=accumulator_bits,
     )
-    return resources, dot_product_band(op, lanes, accumulator_bits, family)
+    return resources, dot_product_band(lane, lanes, accumulator_bits, family)
+
+
+def encodings(fmt: ElementFormat) -> tuple[ElementFormat, ...]:
+    """The ways to write the numbers of `fmt` in as many bits: a narrow signed integer is E1My in sign and magnitude."""
+    if isinstance(fmt, Minifloat) and fmt.integer_grid is not None:
+        return (fmt, fmt.integer_grid)
+    if isinstance(fmt, IntFormat) and fmt.signed and fmt.narrow and fmt.bits > 2:
+        return (fmt, Minifloat(1, fmt.bits - 2))
+    return (fmt,)
+
+
+@lru_cache(maxsize=16384)
+def cheapest_encoding(
+    weight: ElementFormat, activation: ElementFormat, lanes: int, accumulator_bits: int, overflow: Overflow
+) -> tuple[ElementFormat, ElementFormat]:
+    """The encodings of both operands with the fewest LUTs: two's complement, or sign and magnitude.
+
+    Both stand for the same numbers, so accuracy cannot tell them apart; a 4-bit magnitude product is a table of LUT6.
+    """
+    return min(
+        product(encodings(weight), encodings(activation)),
+        key=lambda pair: dot_product_luts(pair[0], pair[1], lanes, accumulator_bits, overflow),
+    )

@@ -12,7 +12,7 @@ from hwmodels.dataflow import Lanes
 from hwmodels.datapath import Datapath, Granularity, Multiplier, TensorQuant
 from hwmodels.devices import Device
 from hwmodels.finn.datatypes import INT32, FinnType, parse_finn_type
-from hwmodels.finn.dot_product import RamStyle, ResType
+from hwmodels.finn.dot_product import MemMode, RamStyle, ResType
 from hwmodels.finn.mvau import Mvau
 from hwmodels.finn.operators import FinnOperator
 from hwmodels.finn.specialize import mvau_backend, vvau_backend
@@ -24,10 +24,12 @@ from hwmodels.finn.window_rtl import WindowRtl
 from hwmodels.formats import IntFormat
 from hwmodels.ops import (
     Add,
+    Attention,
     Compute,
     Depthwise,
     Duplicate,
     Folding,
+    MatMul,
     MatVec,
     Network,
     Numerics,
@@ -62,15 +64,30 @@ def finn_type(name: str, quant: TensorQuant) -> FinnType:
         name: of the layer or site, for the message.
 
     Raises:
-        CostError: a minifloat or a group scale, which FINN does not map.
+        CostError: a minifloat, a group scale, a dynamic one or a zero point, which FINN does not map.
     """
-    fmt = integer_grid(quant.format)
-    if not isinstance(fmt, IntFormat) or quant.scaling.granularity is Granularity.GROUP:
+    fmt, scaling = integer_grid(quant.format), quant.scaling
+    grouped = scaling.granularity is Granularity.GROUP
+    if not isinstance(fmt, IntFormat) or grouped or scaling.dynamic or scaling.zero_point:
         raise CostError(
             f"the finn model costs integers with tensor or channel scales only, but {name} has {quant}; "
             "use model=calibrated."
         )
     return parse_finn_type(f"{'' if fmt.signed else 'U'}INT{fmt.bits}")
+
+
+def refuse_foreign(network: Network) -> None:
+    """Refuse a network with an operator that FINN does not have.
+
+    Raises:
+        CostError: names it.
+    """
+    for op in network.operators:
+        if isinstance(op, Attention | MatMul):
+            raise CostError(
+                f"the finn model has layers with weights, windows, thresholds, adds and pools only, but {op.name} is a "
+                f"{type(op).__name__}; use model=calibrated."
+            )
 
 
 def compute_unit(
@@ -88,10 +105,13 @@ def compute_unit(
         output: type of the thresholds' result, or None for a unit that gives its sums.
         window: the window generator in front of a depthwise layer, for its kernel and output size.
     """
+    refuse_foreign(Network(op.name, (op,)))
     weight, activation = finn_type(op.name, datapath.weight), finn_type(op.site, datapath.activation)
     bare = output is None
     res_type: ResType = "dsp" if options.multiplier is Multiplier.DSP else "lut"
     accumulator = parse_finn_type(f"INT{min(datapath.accumulator.bits, 64)}")
+    mem_mode: MemMode = "external" if options.memory is MemoryStyle.EXTERNAL else "internal_decoupled"
+    ram_style = RAM_STYLES.get(options.memory, "auto")
     if isinstance(op, MatVec):
         narrow = weight.minimum == -weight.maximum
         return Mvau(
@@ -109,7 +129,8 @@ def compute_unit(
             output=output or INT32,
             accumulator=accumulator,
             no_activation=bare,
-            ram_style=RAM_STYLES[options.memory],
+            mem_mode=mem_mode,
+            ram_style=ram_style,
             res_type=res_type,
         )
     return Vvau(
@@ -124,7 +145,8 @@ def compute_unit(
         output=output or INT32,
         accumulator=accumulator,
         no_activation=bare,
-        ram_style=RAM_STYLES[options.memory],
+        mem_mode=mem_mode,
+        ram_style=ram_style,
         res_type=res_type,
     )
 
@@ -185,6 +207,7 @@ def network_costs(
     Raises:
         CostError: a format that FINN does not have.
     """
+    refuse_foreign(network)
     windows = {op.layer: op for op in network.operators if isinstance(op, Window)}
     weights = {op.name for op in network.compute}
     outputs = {op.source: op for op in network.operators if isinstance(op, Requantize)}

@@ -22,7 +22,16 @@ from hwmodels.finn.mvau import Mvau
 from hwmodels.finn.operators import FinnOperator
 from hwmodels.finn.uncosted import ChannelStream, StreamingMaxPool
 from hwmodels.finn.vvau import Vvau
-from hwmodels.finn_mode import compute_unit, finn_cost, finn_type, threshold_unit, uncosted_unit, unit_name, window_unit
+from hwmodels.finn_mode import (
+    compute_unit,
+    finn_cost,
+    finn_type,
+    refuse_foreign,
+    threshold_unit,
+    uncosted_unit,
+    unit_name,
+    window_unit,
+)
 from hwmodels.ops import (
     Add,
     Depthwise,
@@ -63,6 +72,7 @@ def finn_network_cost(
         CostError: a format that FINN does not have.
         FinnModelError: a target below 1, or a layer that FINN cannot fold.
     """
+    refuse_foreign(network)
     named = list(_units(network, numerics, device, options))
     folded = fold([unit for _, _, unit in named], target, max_weight_stream_bits=max_weight_stream_bits)
     foldings = {

@@ -181,7 +181,10 @@ class Minifloat:
     @property
     def max_code(self) -> int:
         """The largest magnitude in units of `step`: what an exact (Kulisch) fixed-point datapath must hold."""
-        return int(self.max_value / self.step)
+        exponent, mantissa = divmod(self.max_magnitude_code, 1 << self.mantissa_bits)
+        if self.subnormals:
+            return (mantissa + (1 << self.mantissa_bits)) << (exponent - 1) if exponent else mantissa
+        return (mantissa + (1 << self.mantissa_bits)) << exponent
 
     @property
     def integer_grid(self) -> IntFormat | None:
@@ -225,10 +228,18 @@ OCP_SPECIALS = {(4, 3): Specials.NAN, (5, 2): Specials.IEEE}
 E8M0 = Minifloat(8, 0, bias=127, specials=Specials.NAN, subnormals=False, signed=False)
 """The power-of-two block scale of OCP MX (Microscaling formats 1.0, section 5.4.1)."""
 
+OCP_E4M3 = Minifloat(4, 3, specials=Specials.NAN)
+"""The block scale of NVFP4, beside one float scale for the whole tensor."""
+
+_BLOCK_FAMILIES = {
+    E8M0: ("mx", 32),
+    OCP_E4M3: ("nv", 16),
+}  # how a name begins, and the block size that it does not state
+
 
 @dataclass(frozen=True)
 class BlockFormat:
-    """`block_size` elements that share one scale stored in the format `scale` (OCP MX: 32 and E8M0)."""
+    """`block_size` elements that share one scale stored in the format `scale` (OCP MX: 32 and E8M0; NVFP4: 16 and E4M3)."""
 
     element: IntFormat | Minifloat
     block_size: int = 32
@@ -250,15 +261,18 @@ class BlockFormat:
 
     @property
     def name(self) -> str:
-        """``mxfp4_e2m1``, ``mxint8``; with ``_k16`` where the block size is not 32 (scales other than E8M0 have no name)."""
-        if self.scale != E8M0:
-            raise FormatError(f"only block formats with an e8m0 scale have a name, but got scale={self.scale}.")
+        """``mxfp4_e2m1``, ``mxint8``, ``nvfp4_e2m1``; ``_k64`` behind it where the block size is not 32 (mx) or 16 (nv)."""
+        if self.scale not in _BLOCK_FAMILIES:
+            raise FormatError(
+                f"only block formats with an e8m0 or ocp_e4m3 scale have a name, but got scale={self.scale}."
+            )
+        prefix, usual = _BLOCK_FAMILIES[self.scale]
         element = self.element
         if isinstance(element, IntFormat):
-            stem = f"mx{element.name}"
+            stem = f"{prefix}{element.name}"
         else:
-            stem = f"mxfp{element.bits}_{element.name.removeprefix('ocp_')}"
-        return stem if self.block_size == 32 else f"{stem}_k{self.block_size}"
+            stem = f"{prefix}fp{element.bits}_{element.name.removeprefix('ocp_')}"
+        return stem if self.block_size == usual else f"{stem}_k{self.block_size}"
 
     def __str__(self) -> str:
         return self.name

@@ -1,4 +1,4 @@
-"""What a dataflow accelerator is made of: one frozen value per operator, and the numerics that run through them.
+"""What a dataflow accelerator is made of: a network of operators, and the numerics that run through them.
 
 A network is a tuple of operators in dataflow order. Tensors between operators are named by their *site*, the place where
 an activation quantizer stands; compute operators are named by their layer. :class:`Numerics` says which format each site
@@ -9,146 +9,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from math import isqrt
 
 from hwmodels.datapath import Accumulator, Datapath, Multiplier, TensorQuant
-from hwmodels.errors import BitfrontError
+from hwmodels.operators import (
+    Add,
+    Attention,
+    Compute,
+    Depthwise,
+    Duplicate,
+    Lookup,
+    MatMul,
+    MatVec,
+    Multiply,
+    Norm,
+    Normalize,
+    Operator,
+    Pool,
+    Requantize,
+    Rope,
+    Rotate,
+    ShapeError,
+    Softmax,
+    Table,
+    Unfolded,
+    Window,
+    other_sites,
+)
 
-
-class ShapeError(BitfrontError):
-    """A shape, folding or assignment of formats that does not fit its operator."""
-
-
-def _require_positive(name: str, **sizes: int) -> None:
-    """Refuse a size below 1."""
-    for size, value in sizes.items():
-        if value < 1:
-            raise ShapeError(f"`{size}` of an operator must be at least 1, but {name} got {size}={value}.")
-
-
-@dataclass(frozen=True)
-class MatVec:
-    """A dense convolution (after its window) or linear layer: a rows x cols matrix times `vectors` vectors per frame.
-
-    rows = MH = output channels, cols = MW = Kh*Kw*input channels, vectors = output pixels.
-    """
-
-    name: str
-    rows: int
-    cols: int
-    vectors: int
-    site: str
-
-    def __post_init__(self) -> None:
-        _require_positive(self.name, rows=self.rows, cols=self.cols, vectors=self.vectors)
-
-    @property
-    def dot_length(self) -> int:
-        """K, the number of products in one sum."""
-        return self.cols
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates per frame."""
-        return self.rows * self.cols * self.vectors
-
-
-@dataclass(frozen=True)
-class Depthwise:
-    """A depthwise convolution: `channels` independent dot products of `taps` = Kh*Kw values, `vectors` pixels per frame."""
-
-    name: str
-    channels: int
-    taps: int
-    vectors: int
-    site: str
-
-    def __post_init__(self) -> None:
-        _require_positive(self.name, channels=self.channels, taps=self.taps, vectors=self.vectors)
-
-    @property
-    def rows(self) -> int:
-        """Output channels."""
-        return self.channels
-
-    @property
-    def cols(self) -> int:
-        """Products per output, the range of SIMD."""
-        return self.taps
-
-    @property
-    def dot_length(self) -> int:
-        """K, the number of products in one sum."""
-        return self.taps
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates per frame."""
-        return self.channels * self.taps * self.vectors
-
-
-@dataclass(frozen=True)
-class Window:
-    """A sliding-window generator in front of the convolution `layer`. Sizes are (height, width) in pixels, input padded."""
-
-    name: str
-    layer: str
-    channels: int
-    input_size: tuple[int, int]
-    output_size: tuple[int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    depthwise: bool
-    site: str
-
-
-@dataclass(frozen=True)
-class Requantize:
-    """Scale, bias and activation function of `source` (a layer, an add, a pool), rounded to the format of `site`."""
-
-    name: str
-    source: str
-    channels: int
-    vectors: int
-    site: str
-
-
-@dataclass(frozen=True)
-class Add:
-    """A residual add of two streams of the format of `site` (both share one quantizer)."""
-
-    name: str
-    channels: int
-    vectors: int
-    site: str
-
-
-@dataclass(frozen=True)
-class Pool:
-    """A pooling unit over `window` pixels with `vectors` outputs per frame; `site` is its input. kind: average or max."""
-
-    name: str
-    channels: int
-    window: int
-    vectors: int
-    kind: str
-    site: str
-
-
-@dataclass(frozen=True)
-class Duplicate:
-    """A stream copied to `copies` consumers (the fork of a residual branch)."""
-
-    name: str
-    channels: int
-    vectors: int
-    copies: int
-    site: str
-
-
-Compute: TypeAlias = MatVec | Depthwise
-Operator: TypeAlias = MatVec | Depthwise | Window | Requantize | Add | Pool | Duplicate
+__all__ = [
+    "Add",
+    "Attention",
+    "Compute",
+    "Depthwise",
+    "Duplicate",
+    "Folding",
+    "LayerNumerics",
+    "Lookup",
+    "MatMul",
+    "MatVec",
+    "Multiply",
+    "Network",
+    "Norm",
+    "Normalize",
+    "Numerics",
+    "Operator",
+    "Pool",
+    "Requantize",
+    "Rope",
+    "Rotate",
+    "ShapeError",
+    "Softmax",
+    "Table",
+    "Unfolded",
+    "Window",
+    "divisors",
+    "known_divisors",
+]
 
 
 @dataclass(frozen=True)
@@ -171,13 +88,13 @@ class Network:
 
     @property
     def compute(self) -> tuple[Compute, ...]:
-        """The operators with weights."""
+        """The operators with a matrix: layers with weights, and products of two activations."""
         return tuple(op for op in self.operators if isinstance(op, MatVec | Depthwise))
 
     @property
     def sites(self) -> tuple[str, ...]:
         """The names of all activation sites, in dataflow order."""
-        return tuple(dict.fromkeys(op.site for op in self.operators))
+        return tuple(dict.fromkeys(site for op in self.operators for site in (op.site, *other_sites(op))))
 
     @property
     def macs(self) -> int:
@@ -227,7 +144,7 @@ class Folding:
         """
         for field, value, dimension, size in (("pe", self.pe, "rows", op.rows), ("simd", self.simd, "cols", op.cols)):
             if value < 1 or size % value:
-                near = sorted(divisors(size), key=lambda d: abs(d - value))[:2]
+                near = sorted(known_divisors(size), key=lambda d: abs(d - value))[:2]
                 raise ShapeError(
                     f"`{field}` must divide {dimension}, but {op.name} got {field}={value}, {dimension}={size}; "
                     f"divisors near {value}: {', '.join(map(str, sorted(near)))}."
@@ -240,6 +157,18 @@ class Folding:
 
 
 def divisors(n: int) -> tuple[int, ...]:
-    """All divisors of `n`, ascending."""
-    small = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
+    """All divisors of a positive `n`, ascending: the values that a folding may take. About sqrt(n) steps."""
+    return _divisors(n, isqrt(n))
+
+
+def known_divisors(n: int) -> tuple[int, ...]:
+    """Divisors of a positive `n`, ascending, to word a refusal with: all where n <= 10^10, and never more than milliseconds.
+
+    They are those up to 10^5 and their cofactors.
+    """
+    return _divisors(n, min(isqrt(n), 10**5))
+
+
+def _divisors(n: int, most: int) -> tuple[int, ...]:
+    small = [d for d in range(1, most + 1) if n % d == 0]
     return tuple(sorted({*small, *(n // d for d in small)}))

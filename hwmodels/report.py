@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
 from types import MappingProxyType
@@ -79,6 +79,8 @@ class CostReport:
         device: short name of the part that the primitives are those of.
         cycles: clock cycles per frame of each operator by name; the slowest sets the frame rate.
         fill_cycles: cycles until the last operator on the longest path gives its first output.
+        notes: what the reader must know of what is counted and what is not, one sentence each.
+        weight_stream_bits: bits per cycle of weights that each layer with off-chip weights takes while it works, by name.
     """
 
     model: str
@@ -86,6 +88,8 @@ class CostReport:
     lines: tuple[CostLine, ...]
     cycles: Mapping[str, int]
     fill_cycles: int = 0
+    notes: tuple[str, ...] = ()
+    weight_stream_bits: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def total(self) -> Resources:
@@ -138,9 +142,23 @@ class CostReport:
         """
         return self.latency / _checked_clock(clock_mhz)
 
-    def exceeded(self, device: Device) -> tuple[Shortage, ...]:
-        """What the total needs more of than `device` has, as (name, needed, available); empty if it fits."""
-        return self.total.fits(device.resources)
+    def bandwidth_gbs(self, clock_mhz: float) -> float:
+        """GB/s of off-chip weights while all layers work: the sum of PE * SIMD * bits * clock; 0 if all are on chip.
+
+        Raises:
+            CostError: a clock that is not a positive number.
+        """
+        return _checked_clock(clock_mhz) * sum(self.weight_stream_bits.values()) / 8e3
+
+    def exceeded(self, device: Device, clock_mhz: float | None = None) -> tuple[Shortage, ...]:
+        """What the total needs more of than `device` has, as (name, needed, available); empty if it fits.
+
+        With a clock, the bandwidth of off-chip weights is compared as well if the device states one (GB/s).
+        """
+        short = self.total.fits(device.resources)
+        if clock_mhz is None or device.memory_gbs is None or self.bandwidth_gbs(clock_mhz) <= device.memory_gbs:
+            return short
+        return (*short, Shortage("GB/s of off-chip memory", self.bandwidth_gbs(clock_mhz), device.memory_gbs))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -152,5 +170,7 @@ class CostReport:
             "bottleneck": self.bottleneck,
             "latency": self.latency,
             "cycles": dict(self.cycles),
+            "notes": list(self.notes),
+            "weight_stream_bits": dict(self.weight_stream_bits),
             "lines": [line.as_dict() for line in self.lines],
         }

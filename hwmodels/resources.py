@@ -1,7 +1,8 @@
 """The additive FPGA resources of a circuit: one vector, `Resources`, and whether it fits a part.
 
 Only things that add up over the parts of a circuit live here. The names are those of the primitives: LUT6, CARRY8,
-flip-flop, DSP slice, RAMB18 (a RAMB36 is two of them) and URAM288.
+flip-flop, DSP slice, RAMB18 (a RAMB36 is two of them) and URAM288. What reports are made of lies :meth:`on the grid
+<Resources.on_grid>`, where sums are exact, so that a total does not depend on the order in which it was added up.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from hwmodels.errors import BitfrontError
+
+GRID = 1 << 20
+"""Steps of one primitive that reported counts are rounded to: fine enough never to show, and sums below 2^33 are exact."""
+
+_NUMBERS = frozenset((int, float))
 
 
 class ResourceValueError(BitfrontError):
@@ -50,19 +56,35 @@ class Resources:
     uram: float = 0
 
     def __post_init__(self) -> None:
+        for count in self.counts():
+            if type(count) not in _NUMBERS or not 0 <= count < math.inf:
+                self._refuse()
+
+    def counts(self) -> tuple[float, float, float, float, float, float]:
+        """The counts in the order of the fields."""
+        return self.lut, self.carry8, self.ff, self.dsp, self.bram18, self.uram
+
+    def _refuse(self) -> None:
+        """The error of a count that cannot be; numbers of other types (NumPy's, for one) count as what they equal."""
         for name, count in self.as_dict().items():
-            if isinstance(count, bool) or not isinstance(count, (int, float)) or not math.isfinite(count) or count < 0:
+            if isinstance(count, bool) or not isinstance(count, (int, float)) or not 0 <= count < math.inf:
                 raise ResourceValueError(f"{name} must be a finite count of at least 0, but got {count!r}.")
 
     def as_dict(self) -> dict[str, float]:
         """The counts by name, in the order of the fields."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return dict(zip(NAMES, self.counts(), strict=True))
 
     def __add__(self, other: Resources) -> Resources:
         if not isinstance(other, Resources):
             return NotImplemented
-        mine, theirs = self.as_dict(), other.as_dict()
-        return Resources(**{name: mine[name] + theirs[name] for name in mine})
+        return Resources(
+            lut=self.lut + other.lut,
+            carry8=self.carry8 + other.carry8,
+            ff=self.ff + other.ff,
+            dsp=self.dsp + other.dsp,
+            bram18=self.bram18 + other.bram18,
+            uram=self.uram + other.uram,
+        )
 
     def __mul__(self, factor: float) -> Resources:
         """This many copies of the circuit; a factor below 0 or not finite raises ResourceValueError."""
@@ -76,13 +98,20 @@ class Resources:
 
     __rmul__ = __mul__
 
+    def on_grid(self) -> Resources:
+        """The same counts, each rounded to a multiple of 1 / :data:`GRID`."""
+        if all(type(count) is int for count in self.counts()):
+            return self
+        return Resources(
+            **{n: c if type(c) is int else round(c * GRID) / GRID for n, c in zip(NAMES, self.counts(), strict=True)}
+        )
+
     @staticmethod
     def sum(parts: Iterable[Resources]) -> Resources:
         """The resources of all parts together; of no parts, all zero."""
-        total = Resources()
-        for part in parts:
-            total = total + part
-        return total
+        return Resources(
+            **dict(zip(NAMES, map(sum, zip(*(part.counts() for part in parts), strict=True)), strict=False))
+        )
 
     def fits(self, capacity: Resources) -> tuple[Shortage, ...]:
         """What is exceeded, as (name, needed, available) in the order of the fields; empty when all of it fits."""
@@ -92,3 +121,7 @@ class Resources:
             for name, needed in self.as_dict().items()
             if needed > available[name]
         )
+
+
+NAMES = tuple(field.name for field in fields(Resources))
+"""The names of the resources, in the order of the fields."""

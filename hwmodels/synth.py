@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from hwmodels import lut_packing, netlist
 from hwmodels.devices import Family
+from hwmodels.jobs import entry_of, run_all, write_entry
 from hwmodels.netlist import LUT_NAMES, count_cells
 from hwmodels.primitives.carry import carry_blocks
 from hwmodels.rtl.unit import TOP, DotUnit, unit_verilog
@@ -91,11 +89,10 @@ def synthesize_design(design: Design, cache: Path | None = None, limit_s: float 
     Raises:
         SynthError: no Yosys, a family that it does not know, an error, or a time-out.
     """
-    _check_family(design.family)
+    check_family(design.family)
     script = _SCRIPT.format(family=FAMILIES[design.family], top=design.top, dsp="" if design.dsp else " -nodsp")
     tool = f"Yosys {yosys_version()}"
-    key = hashlib.sha256("\0".join((tool, script, _counting_version(), design.text)).encode()).hexdigest()[:32]
-    entry = cache / f"{key}.json" if cache is not None else None
+    entry = entry_of(cache, tool, script, _counting_version(), design.text)
     if entry is not None and entry.is_file():
         return _parse(entry)
     started = time.monotonic()
@@ -115,11 +112,16 @@ def synthesize_design(design: Design, cache: Path | None = None, limit_s: float 
         **counts,
     )
     if entry is not None:
-        _write(entry, result)
+        write_entry(entry, result.as_dict())
     return result
 
 
-def _check_family(family: Family) -> None:
+def check_family(family: Family) -> None:
+    """Refuse a family that Yosys does not map to.
+
+    Raises:
+        SynthError: it is Versal.
+    """
     if family not in FAMILIES:
         raise SynthError(f"Yosys synthesizes for {', '.join(FAMILIES)}, but got family={family}.")
 
@@ -138,15 +140,6 @@ def _parse(entry: Path) -> Synthesis:
         raise SynthError(f"{entry} must be a cached synthesis, but is not ({error}); delete it.") from None
 
 
-def _write(entry: Path, result: Synthesis) -> None:
-    """Whole or not at all: written beside its place, then moved there, so that processes may share a cache."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=entry.parent, suffix=".tmp")
-    with os.fdopen(handle, "w") as file:
-        json.dump(result.as_dict(), file, indent=1)
-    Path(name).replace(entry)
-
-
 def synthesize(unit: DotUnit, family: Family, cache: Path | None = None, limit_s: float = TIME_LIMIT_S) -> Synthesis:
     """Counts of the unit's own Verilog; see :func:`synthesize_design`."""
     return synthesize_design(Design(unit_verilog(unit), family), cache, limit_s)
@@ -161,17 +154,5 @@ def synthesize_all(
     """
     yosys_version()  # absent: say so once, before any process starts
     for design in designs:
-        _check_family(design.family)
-    task = partial(_outcome, cache=cache, limit_s=limit_s)
-    # spawned, because the caller may run threads (a progress bar) that a forked child would inherit in any state
-    with ProcessPoolExecutor(min(workers, len(designs)) or 1, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(task, design): index for index, design in enumerate(designs)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-
-
-def _outcome(design: Design, cache: Path | None, limit_s: float) -> Synthesis | SynthError:
-    try:
-        return synthesize_design(design, cache, limit_s)
-    except SynthError as error:
-        return error
+        check_family(design.family)
+    yield from run_all(partial(synthesize_design, cache=cache, limit_s=limit_s), designs, workers, SynthError)

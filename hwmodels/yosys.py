@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from functools import lru_cache
@@ -14,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hwmodels.errors import BitfrontError
+from hwmodels.programs import run_program
 
 _LIBRARY = "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.argv[1], y.Design())"
 
@@ -60,27 +59,12 @@ def run_yosys(script: str, folder: Path, limit_s: float) -> None:
     path.write_text(script)
     program = native()
     command = [program, "-q", "-s", path.name] if program else [sys.executable, "-c", _LIBRARY, path.name]
-    # a process group of its own: the mapper that Yosys starts must end with it
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=limit_s)
-        except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise SynthError(
-                    f"a run of Yosys must end within {limit_s:g} s, but did not; give a longer time limit or fewer lanes."
-                ) from None
-            raise
-    if process.returncode:
-        errors = [line for line in output.splitlines() if "ERROR" in line]
+    try:
+        status, output = run_program(command, folder, limit_s)
+    except subprocess.TimeoutExpired:
         raise SynthError(
-            f"Yosys must accept the design, but ended with: {errors[-1] if errors else process.returncode}."
-        )
+            f"a run of Yosys must end within {limit_s:g} s, but did not; give a longer time limit or fewer lanes."
+        ) from None
+    if status:
+        errors = [line for line in output.splitlines() if "ERROR" in line]
+        raise SynthError(f"Yosys must accept the design, but ended with: {errors[-1] if errors else status}.")

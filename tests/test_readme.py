@@ -15,9 +15,10 @@ COMMANDS = [line.split("   #")[0].strip() for line in TEXT.splitlines() if line.
 
 
 def test_every_command_of_the_readme_runs(tmp_path):
-    assert {c.split()[1] for c in COMMANDS} == {"init", "check", "run", "front", "export", "cost", "synth"}
+    assert {c.split()[1] for c in COMMANDS} == {"init", "check", "run", "front", "export", "cost", "synth", "calibrate"}
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    for folder in ("tests", "hwmodels"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     for command in COMMANDS:
         done = subprocess.run(
             ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

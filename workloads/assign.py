@@ -2,30 +2,37 @@
 
 Rules, each visible in the result:
 
-- The first and the last layer with weights are the *edge*: spec.edge for their weights (one scale per output channel) and
-  for the site that they read. A site that an edge layer shares with others takes the edge format for all of them.
-- Sites of residual adds hold spec.residual, signed, because a branch without a ReLU may be negative.
-- An integer activation is unsigned where no value can be negative; minifloats keep their sign.
+- The layers that read the model's input, and the last one, are the *edge*: spec.edge for their weights (one scale per output
+  channel, or per tensor where that is asked for) and for the site that they read. A site that an edge layer shares with others
+  takes the edge format for all of them.
+- Sites of residual adds hold spec.residual, signed, because a branch without a ReLU may be negative, on one constant scale.
+- An integer activation is unsigned where no value can be negative, and where it has a zero point; minifloats keep their sign.
 - Groups of weights lie along the input channels. A depthwise layer, and a layer whose input channels are not a multiple of
   the group size, has one scale per output channel instead, of the same kind.
-- Products of different groups have different scales, so a layer with groups sums each group in an accumulator of its own:
-  its tile is the group.
+- Groups of activations lie along the channels. Where they do not fit all readers of a site (depthwise layers, pooling, another
+  number of channels), and at the edge, there is one dynamic scale per token or pixel instead, and where that does not fit
+  either, one per frame.
+- Products of different groups, or of pixels with scales of their own, have different scales, so such a layer sums each of
+  them in an accumulator of its own: its tile is the group, or the pixel.
+- Overrides come on top of all that, in order. One for the inputs of a layer holds for all readers of its site.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from hwmodels.accumulator import AccumulatorError, bits_for_range, code_range, dot_range
-from hwmodels.datapath import Accumulator, DatapathError, Granularity, Scaling, TensorQuant
+from hwmodels.accumulator import AccumulatorError, Codes, bits_for_range, code_range, dot_range
+from hwmodels.datapath import Accumulator, DatapathError, Granularity, ScaleKind, Scaling, TensorQuant
 from hwmodels.formats import ElementFormat, IntFormat
 from hwmodels.ops import LayerNumerics, Network, Numerics
-from workloads.numerics import NumericsSpec
+from workloads.graph import Kind
+from workloads.numerics import LAYER_TYPES, NumericsSpec, Override, check_activation, check_weight
 from workloads.plan import Layer, Plan, Site
 from workloads.recipes import CHANGES_WEIGHTS
 from workloads.scales import weight_codes, weight_scales
@@ -52,54 +59,154 @@ def assign(plan: Plan, spec: NumericsSpec) -> Assignment:
     """The formats that `spec` gives to the sites and layers of `plan`.
 
     Raises:
-        DatapathError: an unsigned minifloat at a site that can be negative.
-        AccumulatorError: a tile that is not the group of weights that share a scale.
+        DatapathError: an unsigned minifloat at a site that can be negative, an override that matches no layer or contradicts
+            another one, or groups of weights and activations that do not nest.
+        AccumulatorError: a tile that is not the group of products that share their scales.
     """
-    edge_names = {plan.layers[0].name, plan.layers[-1].name} if spec.edge is not None else set()
-    edge_sites = {layer.site for layer in plan.layers if layer.name in edge_names}
+    for override in spec.overrides:
+        if not any(override.matches(layer.name, _type(plan, layer)) for layer in plan.layers):
+            names = ", ".join(layer.name for layer in plan.layers[:8])
+            raise DatapathError(
+                f"an override must match a layer, but {override.match!r} matches none of {names}, ...; give a pattern with * "
+                f"or one of {', '.join(LAYER_TYPES)}."
+            )
+    sites = {site.name: _site_quant(plan, site, spec) for site in plan.sites}
     return Assignment(
-        sites={site.name: _site_quant(site, spec, edge=site.name in edge_sites) for site in plan.sites},
-        layers={layer.name: _layer_formats(layer, spec, edge=layer.name in edge_names) for layer in plan.layers},
+        sites, {layer.name: _layer_formats(plan, layer, spec, sites[layer.site]) for layer in plan.layers}
     )
 
 
-def _site_quant(site: Site, spec: NumericsSpec, *, edge: bool) -> TensorQuant:
-    fmt = spec.activation.format
+def _type(plan: Plan, layer: Layer) -> str:
+    """Of :data:`LAYER_TYPES`."""
+    if layer.depthwise:
+        return "depthwise"
+    return "linear" if isinstance(plan.graph.get_submodule(layer.module), nn.Linear) else "conv"
+
+
+def _overrides(plan: Plan, layer: Layer, spec: NumericsSpec) -> list[Override]:
+    return [override for override in spec.overrides if override.matches(layer.name, _type(plan, layer))]
+
+
+def _site_quant(plan: Plan, site: Site, spec: NumericsSpec) -> TensorQuant:
+    readers = [layer for layer in plan.layers if layer.site == site.name]
+    quant, kind = spec.activation, _plain(spec.activation.scaling.kind)
     if site.residual:
-        fmt = spec.residual or fmt
-    elif edge and spec.edge is not None:
-        fmt = spec.edge
-    if isinstance(fmt, IntFormat) and site.nonnegative and not site.residual:
+        quant = TensorQuant(spec.residual or quant.format, Scaling(kind=kind))
+    elif spec.edge is not None and any(layer.name in plan.edges for layer in readers):
+        scaling = quant.scaling
+        if scaling.granularity is Granularity.GROUP:
+            scaling = Scaling(Granularity.TOKEN, kind, dynamic=True)
+        if not isinstance(spec.edge, IntFormat):
+            scaling = replace(scaling, zero_point=False)
+        quant = TensorQuant(spec.edge, scaling)
+    quant = _overridden_site(plan, site, readers, spec, quant)
+    if quant.scaling.granularity is Granularity.GROUP and not _groups_fit(
+        plan, site, readers, quant.scaling.group_size
+    ):
+        quant = replace(quant, scaling=Scaling(Granularity.TOKEN, _plain(quant.scaling.kind), dynamic=True))
+    if quant.scaling.granularity is Granularity.TOKEN and not _tokens_fit(plan, site, readers):
+        quant = replace(quant, scaling=Scaling(kind=quant.scaling.kind, dynamic=True))
+    fmt = quant.format
+    if isinstance(fmt, IntFormat) and not site.residual and (site.nonnegative or quant.scaling.zero_point):
         fmt = replace(fmt, signed=False)
-    if not fmt.signed and not site.nonnegative:
+    if not fmt.signed and not site.nonnegative and not quant.scaling.zero_point:
         raise DatapathError(
             f"the format of site {site.name!r} must be signed, because its values can be negative, but got {fmt}."
         )
-    return TensorQuant(fmt, spec.activation.scaling)
+    return replace(quant, format=fmt)
 
 
-def _layer_formats(layer: Layer, spec: NumericsSpec, *, edge: bool) -> LayerFormats:
-    scaling = spec.weight.scaling
-    per_channel = Scaling(Granularity.CHANNEL, scaling.kind)
-    size = scaling.group_size
-    if edge and spec.edge is not None:
-        formats = LayerFormats(TensorQuant(spec.edge, per_channel), spec.tile_size, "edge")
-    elif size is None:
-        formats = LayerFormats(spec.weight, spec.tile_size, "as given")
-    elif layer.depthwise:
-        formats = LayerFormats(TensorQuant(spec.weight.format, per_channel), spec.tile_size, "per channel: depthwise")
-    elif layer.in_channels % size:
-        rule = f"per channel: {layer.in_channels} input channels are no multiple of {size}"
-        formats = LayerFormats(TensorQuant(spec.weight.format, per_channel), spec.tile_size, rule)
-    elif spec.tile_size not in (None, size):
-        raise AccumulatorError(
-            f"the tile of a layer with group scales must be its group of {size} products, but {layer.name} got "
-            f"tile_size={spec.tile_size}; leave tile_size out or give {size}."
+def _overridden_site(
+    plan: Plan, site: Site, readers: Sequence[Layer], spec: NumericsSpec, quant: TensorQuant
+) -> TensorQuant:
+    """What overrides make of the inputs of the layers that read a site."""
+    found: dict[TensorQuant, str] = {}
+    for layer in readers:
+        changed = quant
+        for override in _overrides(plan, layer, spec):
+            changed = override.activation_quant(changed)
+        if changed != quant:
+            check_activation(changed, spec.activation_rule)
+            found.setdefault(changed, layer.name)
+    if len(found) > 1:
+        listed = " and ".join(f"{name} {given}" for given, name in found.items())
+        raise DatapathError(
+            f"the layers that read site {site.name!r} must have one format for it, but overrides give {listed}; match both."
         )
-    else:
-        formats = LayerFormats(spec.weight, size, "as given")
-    whole_row = formats.tile_size is not None and formats.tile_size >= layer.cols
-    return replace(formats, tile_size=None) if whole_row else formats
+    return next(iter(found), quant)
+
+
+def _plain(kind: ScaleKind) -> ScaleKind:
+    """The kind of a scale that is not one of groups: E4M3 scales become floats."""
+    return ScaleKind.FLOAT if kind is ScaleKind.E4M3 else kind
+
+
+def _groups_fit(plan: Plan, site: Site, readers: Sequence[Layer], size: int | None) -> bool:
+    dense = not any(layer.depthwise for layer in readers)
+    return dense and site.channels % (size or 1) == 0 and _tokens_fit(plan, site, readers)
+
+
+def _tokens_fit(plan: Plan, site: Site, readers: Sequence[Layer]) -> bool:
+    """Whether every sum over values of the site can be taken pixel by pixel."""
+    nodes = {node.name: node for node in plan.graph.graph.nodes}
+    consumers = [reader for producer, _ in site.edges for reader in plan.consumers(nodes[producer])]
+    pooled = any(plan.kind(reader) in (Kind.AVERAGE_POOL, Kind.MAX_POOL) for reader in consumers)
+    return not pooled and all(
+        layer.cols == 1 if layer.depthwise else layer.in_channels == site.channels for layer in readers
+    )
+
+
+def _layer_formats(plan: Plan, layer: Layer, spec: NumericsSpec, activation: TensorQuant) -> LayerFormats:
+    quant, rule = spec.weight, "as given"
+    per_channel = Scaling(Granularity.CHANNEL, _plain(quant.scaling.kind))
+    if spec.edge is not None and layer.name in plan.edges:
+        whole = quant.scaling.granularity is Granularity.TENSOR
+        quant, rule = TensorQuant(spec.edge, quant.scaling if whole else per_channel), "edge"
+    for override in _overrides(plan, layer, spec):
+        changed = override.weight_quant(quant)
+        if changed != quant:
+            quant, rule = changed, f"override {override.match}"
+    check_weight(quant)
+    size = quant.scaling.group_size
+    reason = None
+    if size is not None and layer.depthwise:
+        reason = "depthwise"
+    elif size is not None and layer.in_channels % size:
+        reason = f"{layer.in_channels} input channels are no multiple of {size}"
+    if reason is not None:
+        quant, rule = (
+            replace(quant, scaling=replace(per_channel, kind=_plain(quant.scaling.kind))),
+            f"per channel: {reason}",
+        )
+    tile, asked = _segment(layer, quant.scaling.group_size, activation), spec.tile_size
+    if tile is None:
+        tile = asked
+    elif asked is not None and activation.scaling.granularity is Granularity.TOKEN and quant.scaling.group_size is None:
+        tile = min(asked, tile) if tile % min(asked, tile) == 0 else _refuse_tile(layer, tile, asked)
+    elif asked not in (None, tile):
+        _refuse_tile(layer, tile, asked)
+    return LayerFormats(quant, None if tile is not None and tile >= layer.cols else tile, rule)
+
+
+def _refuse_tile(layer: Layer, tile: int, asked: int | None) -> NoReturn:
+    raise AccumulatorError(
+        f"the tile of a layer with group scales must be its group of {tile} products, but {layer.name} got "
+        f"tile_size={asked}; leave tile_size out or give {tile}."
+    )
+
+
+def _segment(layer: Layer, weights: int | None, activation: TensorQuant) -> int | None:
+    """Products that share all their scales; None: all of a row."""
+    inputs = activation.scaling.group_size
+    if activation.scaling.granularity is Granularity.TOKEN and not layer.depthwise:
+        inputs = layer.in_channels
+    sizes = sorted(size for size in (weights, inputs) if size is not None)
+    if len(sizes) > 1 and sizes[1] % sizes[0]:
+        raise DatapathError(
+            f"groups of weights and of activations must nest, but layer {layer.name} has groups of {weights} weights and "
+            f"{inputs} activations; use sizes of which one divides the other."
+        )
+    return sizes[0] if sizes else None
 
 
 def weight_matrix(plan: Plan, layer: Layer) -> NDArray[np.float32]:
@@ -111,7 +218,9 @@ def weight_matrix(plan: Plan, layer: Layer) -> NDArray[np.float32]:
     return ordered.reshape(layer.rows, layer.cols).numpy().astype(np.float32)
 
 
-def provisional_numerics(network: Network, plan: Plan, spec: NumericsSpec) -> Numerics:
+def provisional_numerics(
+    network: Network, plan: Plan, spec: NumericsSpec, codes: Callable[[Layer, TensorQuant], Codes] | None = None
+) -> Numerics:
     """The numerics before anything is quantized, with accumulators that are never wider than the final ones.
 
     With spec.accumulator_bits every accumulator has that width. Without, and if the recipe leaves rounded weights alone,
@@ -119,19 +228,25 @@ def provisional_numerics(network: Network, plan: Plan, spec: NumericsSpec) -> Nu
     calibration data has no such width yet; one product of a weight of one step is assumed then, the least that a layer
     with any weight that is not zero needs.
 
+    Args:
+        codes: rounds the weights of a layer, where a memo of them is kept; None: they are rounded here.
+
     Raises:
         AccumulatorError, DatapathError: as :func:`assign`.
     """
     assignment = assign(plan, spec)
     layers = {layer.name: layer for layer in plan.layers}
+
+    def rounded(layer: Layer, quant: TensorQuant) -> Codes:
+        matrix = weight_matrix(plan, layer)
+        return weight_codes(matrix, weight_scales(matrix, quant, spec.weight_rule), quant.format)
+
     numerics: dict[str, LayerNumerics] = {}
     for op in network.compute:
         formats, activation = assignment.layers[op.name], assignment.sites[op.site].format
         bits = spec.accumulator_bits
         if bits is None and CHANGES_WEIGHTS.isdisjoint(spec.recipe.steps):
-            matrix = weight_matrix(plan, layers[op.name])
-            codes = weight_codes(matrix, weight_scales(matrix, formats.weight), formats.weight.format)
-            bits = dot_range(codes, activation, formats.tile_size).bits
+            bits = dot_range((codes or rounded)(layers[op.name], formats.weight), activation, formats.tile_size).bits
         elif bits is None:
             bits = _one_product_bits(activation)
         numerics[op.name] = LayerNumerics(formats.weight, Accumulator(max(bits, 2), formats.tile_size))

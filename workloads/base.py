@@ -7,15 +7,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
 
+Z = 1.959963984540054
+"""Normal quantile of a two-sided 95 % interval."""
+
+
+class Measured(Protocol):
+    """What a measurement gave: the metrics that a workload has, and no others."""
+
+    def columns(self) -> dict[str, float | int]:
+        """Every metric by its name, `name_low` and `name_high` where it has a 95 % interval, and `samples`."""
+
+
 class Workload(Protocol):
-    """A trained network with the images it is calibrated and judged on; equal calls give equal bytes."""
+    """A trained network with the samples it is calibrated and judged on; equal calls give equal bytes.
+
+    A sample is an image, or a window of tokens. What hardware takes in at a time, a *frame*, is an image or one token.
+    """
 
     @property
     def name(self) -> str:
-        """The key in `workloads.registry.WORKLOADS`."""
+        """What reports call it; the key in `workloads.registry.WORKLOADS` if it is there."""
 
     @property
     def task(self) -> str:
@@ -23,11 +39,7 @@ class Workload(Protocol):
 
     @property
     def example_input(self) -> Tensor:
-        """One input, (1, ...): the shape and range that tracing and export need."""
-
-    @property
-    def float_accuracy(self) -> float:
-        """Top-1 of the unquantized network on `test()`, a fraction, as its checkpoint states it."""
+        """One frame, (1, ...): the shape and range that tracing and export need."""
 
     @property
     def data_id(self) -> str:
@@ -38,18 +50,27 @@ class Workload(Protocol):
         """A hash of the checkpoint's bytes."""
 
     def load_model(self) -> nn.Module:
-        """Return a new float network in eval mode, with the committed checkpoint's weights."""
+        """Return a new float network in eval mode, with the checkpoint's weights."""
 
     def calibration(self) -> Tensor:
         """Return the inputs that quantizers may look at, (samples, ...); none of them is a test input."""
 
     def test(self) -> tuple[Tensor, Tensor]:
-        """Return the inputs (samples, ...) and int64 labels (samples,) that accuracy is measured on."""
+        """Return the inputs (samples, ...) and the int64 labels, (samples,) or one per token, (samples, tokens)."""
+
+    def judge(self, reference: nn.Module, inputs: Tensor, labels: Tensor) -> Callable[[nn.Module], Measured]:
+        """Return the function that measures a network on these samples of `test()`.
+
+        Args:
+            reference: the float network. What is needed of it is computed once, here, and not for every network measured.
+            inputs: as `test()` returns them, or fewer.
+            labels: theirs.
+        """
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """How good a network is on a test set.
+    """How good a classifier is on a test set.
 
     Attributes:
         top1: fraction of the samples whose largest logit is the label's.
@@ -79,12 +100,117 @@ class Metrics:
         """Binomial standard error of `top1`, a fraction; 0 at 0 and 1, where `interval` still says something."""
         return math.sqrt(self.top1 * (1.0 - self.top1) / self.samples)
 
-    def interval(self, *, z: float = 1.959963984540054) -> tuple[float, float]:
+    def interval(self, *, z: float = Z) -> tuple[float, float]:
         """Return the Wilson interval of `top1`, 95 % by default."""
         return wilson_interval(self.correct, self.samples, z=z)
 
+    def columns(self) -> dict[str, float | int]:
+        """As :class:`Measured` has it."""
+        low, high = self.interval()
+        return {"top1": self.top1, "top1_low": low, "top1_high": high, "loss": self.loss, "samples": self.samples}
 
-def wilson_interval(successes: int, samples: int, *, z: float = 1.959963984540054) -> tuple[float, float]:
+
+@dataclass(frozen=True)
+class LanguageMetrics:
+    """How well a language model predicts the next token, and how far it is from the float model.
+
+    Attributes:
+        loss: mean cross-entropy per token, nats.
+        loss_stderr: its standard error, windows of text taken as the independent units, nats.
+        kl: mean Kullback-Leibler divergence of its predictions from the float model's, nats per token.
+        kl_stderr: its standard error, likewise.
+        flips: tokens whose most likely successor is another than in the float model.
+        samples: number of tokens predicted.
+    """
+
+    loss: float
+    loss_stderr: float
+    kl: float
+    kl_stderr: float
+    flips: int
+    samples: int
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or not 0 <= self.flips <= self.samples:
+            raise ValueError(f"flips must be within 0 to samples >= 1, but got {self.flips} of {self.samples}")
+        for name in ("loss", "loss_stderr", "kl", "kl_stderr"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, but got {getattr(self, name)}")
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss): among how many equally likely tokens the model would be as uncertain."""
+        return math.exp(self.loss)
+
+    @property
+    def flip_rate(self) -> float:
+        """Fraction of the tokens whose most likely successor is another than in the float model."""
+        return self.flips / self.samples
+
+    def columns(self) -> dict[str, float | int]:
+        """As :class:`Measured` has it.
+
+        Intervals of perplexity and divergence are normal on the mean over windows; that of the flip rate is Wilson's, which
+        takes tokens as independent.
+        """
+        low, high = wilson_interval(self.flips, self.samples)
+        return {
+            "loss": self.loss,
+            "perplexity": self.perplexity,
+            "perplexity_low": math.exp(self.loss - Z * self.loss_stderr),
+            "perplexity_high": math.exp(self.loss + Z * self.loss_stderr),
+            "kl": self.kl,
+            "kl_low": max(0.0, self.kl - Z * self.kl_stderr),
+            "kl_high": self.kl + Z * self.kl_stderr,
+            "flip_rate": self.flip_rate,
+            "flip_rate_low": low,
+            "flip_rate_high": high,
+            "samples": self.samples,
+        }
+
+
+@dataclass(frozen=True)
+class EmbeddingMetrics:
+    """How far the embeddings of texts are from those of the float model.
+
+    Attributes:
+        cosine: mean cosine similarity of a text's embedding to that of the float model.
+        cosine_stderr: its standard error, texts taken as independent.
+        flips: texts whose nearest other text (by cosine) is another than in the float model.
+        samples: number of texts.
+    """
+
+    cosine: float
+    cosine_stderr: float
+    flips: int
+    samples: int
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or not 0 <= self.flips <= self.samples:
+            raise ValueError(f"flips must be within 0 to samples >= 1, but got {self.flips} of {self.samples}")
+        if not (-1.0 <= self.cosine <= 1.0 and math.isfinite(self.cosine_stderr)):
+            raise ValueError(f"cosine must be within -1 to 1, but got {self.cosine} +- {self.cosine_stderr}")
+
+    @property
+    def flip_rate(self) -> float:
+        """Fraction of the texts whose nearest other text is another than in the float model."""
+        return self.flips / self.samples
+
+    def columns(self) -> dict[str, float | int]:
+        """As :class:`Measured` has it; a normal interval of the cosine and Wilson's of the flip rate."""
+        low, high = wilson_interval(self.flips, self.samples)
+        return {
+            "cosine": self.cosine,
+            "cosine_low": max(-1.0, self.cosine - Z * self.cosine_stderr),
+            "cosine_high": min(1.0, self.cosine + Z * self.cosine_stderr),
+            "flip_rate": self.flip_rate,
+            "flip_rate_low": low,
+            "flip_rate_high": high,
+            "samples": self.samples,
+        }
+
+
+def wilson_interval(successes: int, samples: int, *, z: float = Z) -> tuple[float, float]:
     """Return the score interval (low, high) of a proportion, within [0, 1].
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), 209-212. It

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from hwmodels.errors import BitfrontError
 
@@ -44,8 +44,25 @@ def load_checkpoint(model: nn.Module, path: Path, *, remedy: str) -> None:
     Raises:
         CheckpointError: the file is missing or damaged, or its tensors are not the model's.
     """
+    fill(model, read_tensors(path, remedy=remedy), path, remedy=remedy)
+
+
+def read_tensors(path: Path, *, remedy: str) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file by name.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
     with _open(path, remedy) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no mapping)
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no mapping)
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], path: Path, *, remedy: str) -> None:
+    """Fill `model` with tensors read from `path`, which must be exactly its own in name, shape and data type.
+
+    Raises:
+        CheckpointError: they are not; the model is then unchanged.
+    """
     own = model.state_dict()
     misfits = sorted(own.keys() ^ tensors.keys())
     misfits += [
@@ -59,7 +76,7 @@ def load_checkpoint(model: nn.Module, path: Path, *, remedy: str) -> None:
             f"checkpoint {path} must hold exactly the tensors of {type(model).__name__}, "
             f"but {len(misfits)} differ ({shown}); {remedy}"
         )
-    model.load_state_dict(tensors)
+    model.load_state_dict(dict(tensors))
 
 
 def read_metadata(path: Path, *, remedy: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A float model as an FX graph of the few operations that dataflow hardware maps, batch norm folded into the layers.
+"""A float model as an FX graph of the few operations that hardware maps, batch norm folded into the layers.
 
 This is the one place that says which modules, functions and methods are understood: the tables below. Everything after
 it (sites, lowering, quantization) works on the kinds of :class:`Kind` and never looks at torch classes again.
@@ -18,6 +18,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from hwmodels.errors import BitfrontError
+from workloads.attention import Attention, PositionedEmbedding, Rotary
 
 
 class PlanError(BitfrontError):
@@ -33,6 +34,7 @@ class Kind(StrEnum):
     ADD = "add"
     MAX_POOL = "max_pool"
     AVERAGE_POOL = "average_pool"
+    FLOAT = "float"  # computed in floating point between two quantized layers
     PASS = "pass"  # values and their order stay as they are
     OUTPUT = "output"
 
@@ -47,6 +49,14 @@ MODULES: dict[type[nn.Module], Kind] = {
     nn.MaxPool2d: Kind.MAX_POOL,
     nn.AvgPool2d: Kind.AVERAGE_POOL,
     nn.AdaptiveAvgPool2d: Kind.AVERAGE_POOL,
+    nn.Embedding: Kind.FLOAT,
+    nn.RMSNorm: Kind.FLOAT,
+    nn.LayerNorm: Kind.FLOAT,
+    nn.SiLU: Kind.FLOAT,
+    nn.GELU: Kind.FLOAT,
+    PositionedEmbedding: Kind.FLOAT,
+    Rotary: Kind.FLOAT,
+    Attention: Kind.FLOAT,
     nn.Flatten: Kind.PASS,
     nn.Identity: Kind.PASS,
     nn.Dropout: Kind.PASS,  # the model is in eval mode
@@ -56,18 +66,27 @@ FUNCTIONS: dict[Callable[..., Any], Kind] = {
     operator.add: Kind.ADD,
     operator.iadd: Kind.ADD,
     torch.add: Kind.ADD,
+    operator.mul: Kind.FLOAT,
     torch.relu: Kind.RELU,
     nn.functional.relu: Kind.RELU,
     nn.functional.adaptive_avg_pool2d: Kind.AVERAGE_POOL,
     torch.flatten: Kind.PASS,
 }
 
-METHODS: dict[str, Kind] = {"relu": Kind.RELU, "add": Kind.ADD, "flatten": Kind.PASS}
+METHODS: dict[str, Kind] = {"relu": Kind.RELU, "add": Kind.ADD, "flatten": Kind.PASS, "unflatten": Kind.PASS}
 
 SUPPORTED = (
     "Conv2d (ungrouped or depthwise), Linear, BatchNorm2d behind a convolution, ReLU, ReLU6, residual add, MaxPool2d, "
-    "AvgPool2d, global average pooling, Flatten, Identity and Dropout"
+    "AvgPool2d, global average pooling, Embedding, RMSNorm, LayerNorm, rotary positions, attention, SiLU, GELU, product, "
+    "Flatten, Identity and Dropout"
 )
+
+
+class _Tracer(fx.Tracer):
+    """Looks into every module but those of the table above."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return type(m) in MODULES or super().is_leaf_module(m, module_qualified_name)
 
 
 def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -77,7 +96,8 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
         PlanError: the model cannot be traced, or holds something that is not in the tables above.
     """
     try:
-        graph = fx.symbolic_trace(copy.deepcopy(model).eval())
+        copied = copy.deepcopy(model).eval()
+        graph = fx.GraphModule(copied, _Tracer().trace(copied), type(model).__name__)
     except (fx.proxy.TraceError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise PlanError(
@@ -200,7 +220,7 @@ def _check(graph: fx.GraphModule, node: fx.Node) -> None:
         case Kind.OUTPUT:
             if not isinstance(node.args[0], fx.Node):
                 raise PlanError("a model must return one tensor, but it returns a structure of several.")
-        case Kind.RELU | Kind.PASS:
+        case Kind.RELU | Kind.PASS | Kind.FLOAT:
             pass
 
 
@@ -211,8 +231,11 @@ def _check_compute(graph: fx.GraphModule, node: fx.Node) -> None:
             f"layer {label(node)!r} must be called once, but it is shared; give each call a layer of its own."
         )
     if isinstance(module, nn.Linear):
-        if len(shape(node)) != 2:
-            raise PlanError(f"linear layer {label(node)!r} must read (images, features), but it makes {shape(node)}.")
+        if len(shape(node)) not in (2, 3):
+            raise PlanError(
+                f"linear layer {label(node)!r} must read (images, features) or (windows, tokens, features), "
+                f"but it makes {shape(node)}."
+            )
         return
     if module.groups not in (1, module.in_channels) or (
         module.groups > 1 and module.out_channels != module.in_channels

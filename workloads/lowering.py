@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import fx, nn
 
 from hwmodels.ops import Add, Depthwise, Duplicate, MatVec, Network, Operator, Pool, Requantize, Window
 from workloads.graph import Kind, PlanError, label, pair, shape
-from workloads.plan import Layer, Plan
+from workloads.plan import Layer, Plan, channels_and_vectors
 
 
 def lower(plan: Plan, name: str) -> Network:
@@ -19,6 +18,9 @@ def lower(plan: Plan, name: str) -> Network:
     several readers is duplicated behind its requantizer. Names are those of the modules, with ``.window``,
     ``.requantize`` or ``.duplicate`` behind them. The last layer has no requantizer: its sums leave the
     chip as they are, and scale and bias (per channel, so they do matter to the arg max) are applied where they arrive.
+
+    Of a language model only the layers with weights are here, one vector a token: embedding, norms, attention with its
+    cache, gates, residual stream and the quantizers in front of the layers compute in floating point and are not counted.
 
     Raises:
         PlanError: a stream begins in the model's input and reaches a requantizer before any operator.
@@ -38,6 +40,8 @@ class _Lowering:
     streams: dict[fx.Node, str] = field(default_factory=dict)
 
     def visit(self, node: fx.Node) -> None:
+        if node.name in self.plan.floating:
+            return
         match self.plan.kind(node):
             case Kind.COMPUTE:
                 layer = next(item for item in self.plan.layers if item.module == node.target)
@@ -47,7 +51,7 @@ class _Lowering:
                 site = f"{label(node)}.in"
                 for source in node.all_input_nodes:
                     self.requantize(self.plan.origin(source), site)
-                self.operators.append(Add(label(node), *_size(node), site))
+                self.operators.append(Add(label(node), *channels_and_vectors(node), site))
                 self.streams[node] = label(node)
             case Kind.AVERAGE_POOL | Kind.MAX_POOL:
                 self.pool(node)
@@ -55,7 +59,7 @@ class _Lowering:
                 own = self.plan.site_at(node)
                 assert own is not None  # every ReLU has one
                 self.streams[node] = self.requantize(self.plan.origin(node.all_input_nodes[0]), own)
-            case Kind.INPUT | Kind.PASS | Kind.OUTPUT:
+            case Kind.INPUT | Kind.PASS | Kind.FLOAT | Kind.OUTPUT:
                 pass
         self.fork(node)
 
@@ -65,11 +69,11 @@ class _Lowering:
         site = self.plan.site_of(node)
         if kind in (Kind.COMPUTE, Kind.ADD, Kind.AVERAGE_POOL) and site is not None:
             self.streams[node] = self.requantize(node, site)
-        readers = len(self.plan.consumers(node))
+        readers = sum(reader.name not in self.plan.floating for reader in self.plan.consumers(node))
         if kind not in (Kind.PASS, Kind.OUTPUT) and readers > 1:
             assert site is not None  # several readers always get a site
             name = f"{label(node)}.duplicate"
-            self.operators.append(Duplicate(name, *_size(node), readers, site))
+            self.operators.append(Duplicate(name, *channels_and_vectors(node), readers, site))
             self.streams[node] = name
 
     def requantize(self, source: fx.Node, site: str) -> str:
@@ -82,14 +86,14 @@ class _Lowering:
         name = f"{stream}.requantize"
         if any(op.name == name for op in self.operators):  # two residual adds read one duplicated tensor
             name = f"{site}.requantize"
-        self.operators.append(Requantize(name, stream, *_size(source), site))
+        self.operators.append(Requantize(name, stream, *channels_and_vectors(source), site))
         return name
 
     def pool(self, node: fx.Node) -> None:
         source = node.all_input_nodes[0]
         site = self.plan.site_of(source)
         assert site is not None  # pooling reads values on a grid
-        (channels, vectors), name = _size(node), label(node)
+        (channels, vectors), name = channels_and_vectors(node), label(node)
         module = self.plan.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
         kind = "max" if self.plan.kind(node) is Kind.MAX_POOL else "average"
         height, width = shape(source)[2:]
@@ -114,12 +118,6 @@ class _Lowering:
             kernel = (height, width)
         self.operators.append(Pool(name, channels, kernel[0] * kernel[1], vectors, kind, site))
         self.streams[node] = name
-
-
-def _size(node: fx.Node) -> tuple[int, int]:
-    """Channels and pixels of a node's tensor."""
-    size = shape(node)
-    return size[1], int(torch.Size(size[2:]).numel())
 
 
 def _layer_operators(layer: Layer) -> tuple[Operator, ...]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TypeAlias
 
-from hwmodels.datapath import DatapathError, Granularity, TensorQuant
+from hwmodels.datapath import DatapathError, Granularity, Scaling, TensorQuant
 from hwmodels.formats import ElementFormat, FormatError, IntFormat, Minifloat
 from workloads.recipes import Recipe
+from workloads.scale_rule import ABSMAX, Fit, ScaleRule
 
 MOST_INTEGER_BITS = 24
 """Widest integer whose codes float32, in which networks are quantized, holds exactly."""
@@ -16,21 +19,80 @@ MOST_INTEGER_BITS = 24
 LARGEST_EXPONENT = 80
 """Minifloats must lie between 2^-80 and 2^80, so that neither values nor scales leave float32 (all 16-bit e <= 7 do)."""
 
+LAYER_TYPES = ("conv", "depthwise", "linear")
+"""The types of layers that an override can be for."""
+
+Described: TypeAlias = dict[str, "str | int | list[dict[str, str]] | None"]
+
+
+@dataclass(frozen=True)
+class Override:
+    """Formats of the layers that a pattern or type matches, in place of those of the whole network and of its edge.
+
+    Args:
+        match: pattern of layer names with the wildcards * and ? (``block4.*``), or one of :data:`LAYER_TYPES`.
+        weight, weight_scaling: of their weights; None: as everywhere else.
+        activation, activation_scaling: of the site that they read, for all its readers; None: as everywhere else.
+    """
+
+    match: str
+    weight: ElementFormat | None = None
+    weight_scaling: Scaling | None = None
+    activation: ElementFormat | None = None
+    activation_scaling: Scaling | None = None
+
+    def __post_init__(self) -> None:
+        if not self._formats:
+            raise DatapathError(
+                f"an override must change a format or a scaling, but the one for {self.match!r} changes none; give weight, "
+                "weight_scaling, activation or activation_scaling."
+            )
+
+    @property
+    def _formats(self) -> dict[str, ElementFormat | Scaling]:
+        named = {
+            "weight": self.weight,
+            "weight_scaling": self.weight_scaling,
+            "activation": self.activation,
+            "activation_scaling": self.activation_scaling,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+    def matches(self, name: str, kind: str) -> bool:
+        """Whether it is for the layer `name` of type `kind`."""
+        return self.match == kind if self.match in LAYER_TYPES else fnmatchcase(name, self.match)
+
+    def weight_quant(self, default: TensorQuant) -> TensorQuant:
+        """Format and scaling of the weights where it matches."""
+        return TensorQuant(self.weight or default.format, self.weight_scaling or default.scaling)
+
+    def activation_quant(self, default: TensorQuant) -> TensorQuant:
+        """Format and scaling of the inputs where it matches."""
+        return TensorQuant(self.activation or default.format, self.activation_scaling or default.scaling)
+
+    def as_dict(self) -> dict[str, str]:
+        """What it says, by name."""
+        return {"match": self.match, **{name: value.name for name, value in self._formats.items()}}
+
 
 @dataclass(frozen=True)
 class NumericsSpec:
-    """How a network is quantized, by rule; :mod:`workloads.plan` turns the rule into one format per layer and site.
+    """How a network is quantized, by rule; :mod:`workloads.assign` turns the rule into one format per layer and site.
 
     Args:
-        weight: format and scaling of the weights (per channel or per group along the input channels).
-        activation: format and scaling of the activations (per tensor). INT formats are given signed and become unsigned of
-            the same width where no value can be negative (after a ReLU).
+        weight: format and scaling of the weights (per tensor, per channel, or per group along the input channels).
+        activation: format and scaling of the activations: per tensor, with or without a zero point; dynamic per frame, per
+            token or pixel, or per group of channels. INT formats are given signed and become unsigned of the same width
+            where no value can be negative (after a ReLU), and with a zero point.
             An unsigned minifloat is taken as it is, for networks whose every activation site is non-negative.
         recipe: the post-training quantization steps, in order.
         edge: format of the weights and input of the first and the last compute layer; None: as everywhere else.
         residual: format of both inputs of a residual add; None: the activation format.
         accumulator_bits: P that every layer must hold; None: each layer gets the width proved from its weights.
         tile_size: T of the inner accumulator, or None.
+        weight_rule: what the scales of weights are fitted to.
+        activation_rule: the same for activations; None: the least squared error, and absmax for dynamic scales.
+        overrides: of single layers; where several match, later ones have the last word.
     """
 
     weight: TensorQuant
@@ -40,24 +102,29 @@ class NumericsSpec:
     residual: ElementFormat | None = IntFormat(8)
     accumulator_bits: int | None = None
     tile_size: int | None = None
+    weight_rule: ScaleRule = ABSMAX
+    activation_rule: ScaleRule | None = None
+    overrides: tuple[Override, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.activation.scaling.granularity is not Granularity.TENSOR:
-            raise DatapathError(
-                f"activations are quantized per tensor, but got {self.activation.scaling}; give groups to the weights."
-            )
-        formats = {
-            "weight": self.weight.format,
-            "activation": self.activation.format,
-            "edge": self.edge,
-            "residual": self.residual,
-        }
-        for role, fmt in formats.items():
+        check_weight(self.weight)
+        check_activation(self.activation, self.activation_rule)
+        for override in self.overrides:
+            check_weight(override.weight_quant(self.weight))
+            check_activation(override.activation_quant(self.activation), self.activation_rule)
+        for role, fmt in {"edge": self.edge, "residual": self.residual}.items():
             if fmt is not None:
                 _check_format(role, fmt)
         if self.tile_size is not None and self.tile_size < 1:
             raise DatapathError(f"`tile_size` must be at least 1 product, but got tile_size={self.tile_size}.")
         self.recipe.check(self.weight.format, self.activation.format, self.accumulator_bits)
+
+    @property
+    def formats(self) -> tuple[ElementFormat, ...]:
+        """Every format that a multiplier may see: of the rule, of the edge and of overrides."""
+        overridden = [fmt for o in self.overrides for fmt in (o.weight, o.activation)]
+        given = (self.weight.format, self.activation.format, self.edge, *overridden)
+        return tuple(fmt for fmt in given if fmt is not None)
 
     @property
     def key(self) -> str:
@@ -67,9 +134,9 @@ class NumericsSpec:
             described = {k: v for k, v in described.items() if k not in ("accumulator_bits", "tile_size")}
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
-    def as_dict(self) -> dict[str, str | int | None]:
-        """A plain description for tables and manifests."""
-        return {
+    def as_dict(self) -> Described:
+        """A plain description for tables and manifests; what has its default since it exists is left out, for equal keys."""
+        described: Described = {
             "weight": self.weight.name,
             "activation": self.activation.name,
             "recipe": self.recipe.name,
@@ -78,6 +145,53 @@ class NumericsSpec:
             "accumulator_bits": self.accumulator_bits,
             "tile_size": self.tile_size,
         }
+        if self.weight_rule != ABSMAX:
+            described["weight_rule"] = self.weight_rule.name
+        if self.activation_rule is not None:
+            described["activation_rule"] = self.activation_rule.name
+        if self.overrides:
+            described["overrides"] = [override.as_dict() for override in self.overrides]
+        return described
+
+
+def check_weight(quant: TensorQuant) -> None:
+    """Refuse weights that no hardware holds: they are constants, and zero is their code 0.
+
+    Raises:
+        DatapathError, FormatError: says what must hold.
+    """
+    scaling = quant.scaling
+    if scaling.dynamic or scaling.zero_point:
+        raise DatapathError(
+            f"weights are constants with constant scales around zero, but got {quant}; use tensor, channel or groupN."
+        )
+    _check_format("weight", quant.format)
+
+
+def check_activation(quant: TensorQuant, rule: ScaleRule | None = None) -> None:
+    """Refuse an activation scale that hardware cannot sum with or compute, and a zero point that is no integer's.
+
+    Raises:
+        DatapathError, FormatError: says which.
+    """
+    scaling = quant.scaling
+    if scaling.granularity is Granularity.CHANNEL:
+        raise DatapathError(
+            f"the products of one sum must share their activation scale, but got {quant} with one per channel; use "
+            "tensor, token or groupN_dynamic."
+        )
+    if scaling.granularity is Granularity.GROUP and not scaling.dynamic:
+        raise DatapathError(f"the scales of activation groups are dynamic, but got {quant}; write {scaling}_dynamic.")
+    if scaling.zero_point and not isinstance(quant.format, IntFormat):
+        raise DatapathError(
+            f"a zero point is one of integer codes, but got {quant}; use an integer format or no _asym."
+        )
+    if rule is not None and rule.fit is not Fit.ABSMAX and scaling.dynamic:
+        raise DatapathError(
+            f"dynamic scales are those of the largest values, but got {scaling} with activation_rule={rule}; use absmax "
+            "or a static scale."
+        )
+    _check_format("activation", quant.format)
 
 
 def _check_format(role: str, fmt: ElementFormat) -> None:

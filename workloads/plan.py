@@ -4,6 +4,9 @@ Rules. Every tensor has at most one quantizer. One stands at the model's input, 
 tensor that a layer with weights, a pooling unit or more than one consumer reads. Both inputs of a residual add share one
 more (site ``<add>.in``), so the add is done on one grid, and the ReLU behind it brings the sum to the activation format.
 What is measured is therefore what the hardware computes.
+
+Language models compute in floating point between their quantized layers: norms, attention, gates, and the residual stream,
+which begins in an embedding. There a quantizer stands only in front of layers with weights, and adds have none.
 """
 
 from __future__ import annotations
@@ -77,11 +80,24 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A traced float model with its sites and layers, both in dataflow order."""
+    """A traced float model with its sites and layers, both in dataflow order.
+
+    Args:
+        graph: the model.
+        sites: where activation quantizers stand.
+        layers: those with weights.
+        floating: names of the nodes whose result is a floating-point tensor in hardware, too.
+    """
 
     graph: fx.GraphModule
     sites: tuple[Site, ...]
     layers: tuple[Layer, ...]
+    floating: frozenset[str] = frozenset()
+
+    @property
+    def edges(self) -> frozenset[str]:
+        """The layers that few bits hurt most: those that read the model's input, and the last one."""
+        return frozenset({layer.name for layer in self.layers if layer.site == INPUT_SITE} | {self.layers[-1].name})
 
     def site(self, name: str) -> Site:
         """The site of that name."""
@@ -120,9 +136,10 @@ def make_plan(model: nn.Module, example_input: Tensor) -> Plan:
     """The plan of a float model; the model itself is not changed.
 
     Args:
-        model: convolutions (ungrouped or depthwise), batch norm, ReLU, residual adds, pooling, linear layers.
-        example_input: one batch, shape (images, channels, height, width). If none of its values is negative, the input is
-            taken to be non-negative (and calibration images are checked against that).
+        model: convolutions (ungrouped or depthwise), batch norm, ReLU, residual adds, pooling, linear layers, and what a
+            decoder of the Llama family has.
+        example_input: a frame of hardware: an image (1, channels, height, width) or a token (1, 1). If no value of an
+            image is negative, the input is taken to be non-negative (and calibration images are checked against that).
 
     Raises:
         PlanError: the model holds an operation that is not supported, or no layer with weights.
@@ -131,7 +148,7 @@ def make_plan(model: nn.Module, example_input: Tensor) -> Plan:
     computes = [n for n in graph.graph.nodes if kind(graph, n) is Kind.COMPUTE]
     if not computes:
         raise PlanError(f"a model must have a layer with weights, but it has none; supported are {SUPPORTED}.")
-    bare = Plan(graph, (), ())
+    bare = Plan(graph, (), (), _floating(graph))
     nonnegative = _nonnegative(bare, bool((example_input >= 0).all()))
     anchors: dict[fx.Node, None] = {}  # an ordered set of the nodes with a quantizer of their own
     for node in graph.graph.nodes:
@@ -142,27 +159,42 @@ def make_plan(model: nn.Module, example_input: Tensor) -> Plan:
         if node in anchors:
             name = INPUT_SITE if bare.kind(node) is Kind.INPUT else label(node)
             sites.append(_site(node, name, ((node.name, None),), nonnegative=node in nonnegative))
-        if bare.kind(node) is Kind.ADD:
+        if bare.kind(node) is Kind.ADD and node.name not in bare.floating:
             edges = tuple((source.name, node.name) for source in node.all_input_nodes)
             both = all(source in nonnegative for source in node.all_input_nodes)
             sites.append(_site(node, f"{label(node)}.in", edges, nonnegative=both, residual=True))
-    plan = Plan(graph, tuple(sites), ())
-    return Plan(graph, plan.sites, tuple(_layer(plan, node) for node in computes))
+    plan = Plan(graph, tuple(sites), (), bare.floating)
+    return Plan(graph, plan.sites, tuple(_layer(plan, node) for node in computes), plan.floating)
+
+
+def _floating(graph: fx.GraphModule) -> frozenset[str]:
+    """The nodes that give floating-point tensors: by their kind, and adds that read one or are read by such a node."""
+    plan, found = Plan(graph, (), ()), {n.name for n in graph.graph.nodes if kind(graph, n) is Kind.FLOAT}
+    adds = [n for n in graph.graph.nodes if kind(graph, n) is Kind.ADD]
+    while grown := {
+        n.name
+        for n in adds
+        if n.name not in found
+        and any(other.name in found for other in (*map(plan.origin, n.all_input_nodes), *plan.consumers(n)))
+    }:
+        found |= grown
+    return frozenset(found)
 
 
 def _needs_quantizer(plan: Plan, node: fx.Node) -> bool:
     """Whether the tensor of `node` must be quantized in its own right."""
+    readers = [reader for reader in plan.consumers(node) if reader.name not in plan.floating]
+    on_a_grid = {Kind.COMPUTE, Kind.AVERAGE_POOL, Kind.MAX_POOL}
     match plan.kind(node):
         case Kind.INPUT | Kind.RELU:
-            return True
+            return bool(readers)
         case Kind.OUTPUT | Kind.PASS:
             return False
         case Kind.MAX_POOL:
             return False  # its input is quantized, and the largest of some values is one of them
         case _:
-            readers = plan.consumers(node)
-            on_a_grid = {Kind.COMPUTE, Kind.AVERAGE_POOL, Kind.MAX_POOL}
-            return len(readers) > 1 or any(plan.kind(reader) in on_a_grid for reader in readers)
+            forked = len(readers) > 1 and node.name not in plan.floating
+            return forked or any(plan.kind(reader) in on_a_grid for reader in readers)
 
 
 def _nonnegative(plan: Plan, input_is: bool) -> set[fx.Node]:
@@ -176,7 +208,7 @@ def _nonnegative(plan: Plan, input_is: bool) -> set[fx.Node]:
                 known = input_is
             case Kind.ADD | Kind.MAX_POOL | Kind.AVERAGE_POOL | Kind.PASS:
                 known = all(source in found for source in node.all_input_nodes)
-            case Kind.COMPUTE | Kind.OUTPUT:
+            case Kind.COMPUTE | Kind.FLOAT | Kind.OUTPUT:
                 known = False
         if known:
             found.add(node)
@@ -186,8 +218,15 @@ def _nonnegative(plan: Plan, input_is: bool) -> set[fx.Node]:
 def _site(
     node: fx.Node, name: str, edges: tuple[tuple[str, str | None], ...], *, nonnegative: bool, residual: bool = False
 ) -> Site:
-    size = shape(node)
-    return Site(name, nonnegative, residual, edges, channels=size[1], vectors=int(torch.Size(size[2:]).numel()))
+    channels, vectors = channels_and_vectors(node)
+    return Site(name, nonnegative, residual, edges, channels, vectors)
+
+
+def channels_and_vectors(node: fx.Node) -> tuple[int, int]:
+    """Channels of a tensor and its vectors per frame: pixels of (images, channels, ...), tokens of (windows, tokens, width)."""
+    _, *size = shape(node)
+    channels = size.pop(-1 if len(size) == 2 else 0)
+    return channels, int(torch.Size(size).numel())
 
 
 def _layer(plan: Plan, node: fx.Node) -> Layer:
@@ -196,7 +235,8 @@ def _layer(plan: Plan, node: fx.Node) -> Layer:
     assert site is not None  # a compute layer's input always has one
     target = str(node.target)
     if isinstance(module, nn.Linear):
-        return Layer(target, target, site, False, module.in_features, module.out_features, module.in_features, 1)
+        rows, cols = module.out_features, module.in_features
+        return Layer(target, target, site, False, cols, rows, cols, channels_and_vectors(node)[1])
     assert isinstance(module, nn.Conv2d)
     (height, width), (pad_y, pad_x) = shape(node.all_input_nodes[0])[2:], pair(module.padding)  # type: ignore[arg-type]
     kernel = pair(module.kernel_size)

@@ -1,10 +1,12 @@
-"""Post-training quantization of a planned network through Brevitas, with every accumulator width proved afterwards."""
+"""Post-training quantization of a planned network, with every accumulator width proved afterwards."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,216 +15,249 @@ from torch import Tensor, fx, nn
 
 from hwmodels.accumulator import AccumulatorError, Codes, DotRange, dot_range
 from hwmodels.codec import quantize as quantize_values
-from hwmodels.datapath import Accumulator, TensorQuant
+from hwmodels.datapath import Accumulator, ScaleKind, TensorQuant
 from hwmodels.ops import LayerNumerics, Numerics
 from workloads.assign import Assignment, assign, weight_matrix
-from workloads.calibration import activation_scale, observe
-from workloads.graph import PlanError
+from workloads.cache import Cache
+from workloads.calibration import Observed, SiteScale, activation_scale, observe
+from workloads.fake_quant import DynamicFakeQuant, FakeQuant
+from workloads.graph import ComputeModule, PlanError
+from workloads.network import Template, make_template, with_parameters
 from workloads.numerics import NumericsSpec
-from workloads.plan import Layer, Plan, Site
-from workloads.quantizers import activation_quantizer, qnn, weight_quantizer
-from workloads.recipes import CHANGES_WEIGHTS, Step
-from workloads.scales import Scales, expand, to_codes, weight_codes, weight_scales
-from workloads.steps import QuantLayer, apply_steps, keeps_rounded_codes, matrix_to_weight, weight_to_matrix
+from workloads.plan import Layer, Plan
+from workloads.quantized import LayerResult, QuantizedModel
+from workloads.recipes import Step
+from workloads.scale_rule import MSE, ScaleRule
+from workloads.scales import Scales, expand, to_codes, weight_scales
+from workloads.steps import (
+    apply_steps,
+    float_means,
+    keeps_rounded_codes,
+    layer_hessian,
+    matrix_to_weight,
+    problem_scales,
+    rounded_by_gptq,
+    watch_float,
+    weight_to_matrix,
+)
 
-
-@dataclass(frozen=True, eq=False)
-class LayerResult:
-    """One quantized layer.
-
-    Args:
-        name: of the layer.
-        codes: weights in units of scale times the format's step, integers, shape (rows, cols), columns in hardware order.
-        scale: float32, shape (1, 1), (rows, 1) or (rows, cols / group_size).
-        weight: format and scaling of the weights.
-        rule: why it has these and not the ones asked for in general ("as given", "edge", "per channel: ...").
-        activation: format and scaling of its input.
-        tile_size: products after which the accumulator starts anew, or None.
-        range: exact range of every partial sum over all inputs, in units of the two steps' product.
-        qsnr_db: -10 log10(||W - Wq||^2 / ||W||^2), the definition of arXiv 2510.25602; infinite if nothing was lost.
-    """
-
-    name: str
-    codes: Codes
-    scale: Scales
-    weight: TensorQuant
-    rule: str
-    activation: TensorQuant
-    tile_size: int | None
-    range: DotRange
-    qsnr_db: float
-
-    @property
-    def bits(self) -> int:
-        """The accumulator width that is proved to suffice, P."""
-        return self.range.bits
-
-
-@dataclass(frozen=True, eq=False)
-class QuantizedModel:
-    """A quantized network.
-
-    Args:
-        module: in eval mode, images to logits; Brevitas layers on frozen scales, weights already on their grid.
-        layers: one result per layer with weights, in dataflow order.
-        numerics: formats of all sites and layers with their accumulators: what the cost model takes.
-        site_scales: the static scale of every activation quantizer.
-    """
-
-    module: fx.GraphModule
-    layers: tuple[LayerResult, ...]
-    numerics: Numerics
-    site_scales: Mapping[str, float]
+__all__ = ["Engine", "LayerResult", "QuantizedModel", "quantize"]
 
 
 def quantize(model: nn.Module, plan: Plan, spec: NumericsSpec, calibration_images: Tensor) -> QuantizedModel:
-    """The network of `plan` quantized as `spec` says. The same arguments give the same codes and logits.
+    """The network of `plan` quantized as `spec` says, by an :class:`Engine` of its own: for one point, not for a sweep.
 
-    Weights are rounded on absolute-maximum scales (:mod:`workloads.scales`), activations on the scale of least squared error
-    (:mod:`workloads.calibration`); then the recipe's steps run, and each layer's width is proved from its final codes.
-    Biases stay float: the requantizer behind the layer absorbs them.
+    Raises:
+        As :class:`Engine` and its :meth:`Engine.quantize`.
+    """
+    return Engine(model, plan, calibration_images, Cache(0)).quantize(spec)
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """Weights of a layer on their grid: codes, scale, and values in the shape of the layer's parameter."""
+
+    codes: Codes
+    scale: Scales
+    values: Tensor
+    qsnr_db: float
+
+
+class Engine:
+    """A float network with its calibration images: quantizes it in any number of ways, and computes once what those share.
+
+    Kept in `cache`, by key: what calibration shows at every site, the scale of each (site, format), the rounded weights of
+    each (layer, format) with the range of their sums, and the float network's mean outputs. No result depends on what is
+    kept.
 
     Args:
         model: the float model that the plan was made of.
         plan: of that model.
-        spec: formats, scales, recipe, accumulator.
         calibration_images: (images, channels, height, width), never those that accuracy is measured on.
+        cache: default: one of :data:`workloads.cache.DEFAULT_BYTES`.
 
     Raises:
         PlanError: the plan is of another model.
-        AccumulatorError: a layer needs more than spec.accumulator_bits; the message names it and the width.
-        CalibrationError, DatapathError, StepError: see :func:`observe`, :func:`assign`, :func:`apply_steps`.
+        CalibrationError: see :func:`observe`.
     """
-    _check_same(model, plan, calibration_images[:1])
-    assignment = assign(plan, spec)
-    rounded = {layer.name: _round(plan, layer, assignment) for layer in plan.layers}
-    _prove(plan, assignment, spec, {name: codes for name, (codes, _) in rounded.items()}, final=False)
-    observed = observe(plan, calibration_images)
-    site_scales = {name: activation_scale(observed[name], quant) for name, quant in assignment.sites.items()}
-    module = build(plan, assignment, {name: scale for name, (_, scale) in rounded.items()}, site_scales, spec)
-    apply_steps(module, plan, assignment, spec, calibration_images)
-    codes = {layer.name: _freeze(module, layer, assignment, rounded[layer.name][1]) for layer in plan.layers}
-    ranges = _prove(plan, assignment, spec, codes, final=True)
-    layers = []
-    for layer in plan.layers:
-        formats = assignment.layers[layer.name]
-        float_weights = weight_matrix(plan, layer).astype(np.float64)
-        error = float_weights - _values(codes[layer.name], rounded[layer.name][1], formats.weight)
-        layers.append(
-            LayerResult(
-                name=layer.name,
-                codes=codes[layer.name],
-                scale=rounded[layer.name][1],
-                weight=formats.weight,
-                rule=formats.rule,
-                activation=assignment.sites[layer.site],
-                tile_size=formats.tile_size,
-                range=ranges[layer.name],
-                qsnr_db=_ratio_db(float_weights, error),
-            )
-        )
-    accumulators = {r.name: Accumulator(max(spec.accumulator_bits or r.bits, 2), r.tile_size) for r in layers}
-    numerics = Numerics(assignment.sites, {r.name: LayerNumerics(r.weight, accumulators[r.name]) for r in layers})
-    return QuantizedModel(module, tuple(layers), numerics, {name: float(scale) for name, scale in site_scales.items()})
 
+    def __init__(self, model: nn.Module, plan: Plan, calibration_images: Tensor, cache: Cache | None = None) -> None:
+        _check_same(model, plan, calibration_images[:1])
+        self.plan, self.images = plan, calibration_images
+        self.cache = Cache() if cache is None else cache
+        self.template: Template = make_template(plan)
 
-def build(
-    plan: Plan,
-    assignment: Assignment,
-    weight_scale: Mapping[str, Scales],
-    site_scale: Mapping[str, Tensor],
-    spec: NumericsSpec,
-) -> fx.GraphModule:
-    """The plan's graph with Brevitas layers in place of the float ones and a quantizer at every site, weights not rounded yet."""
-    module = copy.deepcopy(plan.graph)
-    with torch.random.fork_rng(devices=[]):  # building layers draws weights; the caller's generator must not notice
+    def quantize(self, spec: NumericsSpec) -> QuantizedModel:
+        """The network quantized as `spec` says. The same arguments give the same codes and logits.
+
+        Weights are rounded on scales of spec.weight_rule (:mod:`workloads.scales`), activations on those of
+        spec.activation_rule (:mod:`workloads.calibration`); then the recipe's steps run, and each layer's width is proved
+        from its final codes. Biases stay float: the requantizer behind the layer absorbs them, and zero points with them.
+
+        Raises:
+            AccumulatorError: a layer needs more than spec.accumulator_bits; the message names it and the width.
+            DatapathError, StepError: see :func:`assign`, :func:`apply_steps`.
+        """
+        plan, assignment = self.plan, assign(self.plan, spec)
+        weights = {layer.name: assignment.layers[layer.name].weight for layer in plan.layers}
+        rounded = {layer.name: self.rounded(layer, weights[layer.name], spec.weight_rule) for layer in plan.layers}
+        if Step.GPTQ_FLOAT in spec.recipe.steps:
+            rounded = self._gptq_float(rounded, weights, spec.weight_rule)
+        settled = [layer for layer in plan.layers if keeps_rounded_codes(layer, assignment, spec)]
+        ranges = {layer.name: self._range(layer, assignment, spec, rounded[layer.name].codes) for layer in settled}
+        _refuse_too_narrow(ranges, spec)
+        site_scales = self._site_scales(assignment, spec)
+        network = self._network(assignment, spec, rounded, site_scales)
+        scales = {name: layer.scale for name, layer in rounded.items()}
+        apply_steps(network, plan, assignment, spec, scales, self._float_means, self.images)
         for layer in plan.layers:
-            with_bias = Step.BIAS_CORRECTION in spec.recipe.steps
-            quant_layer = _quant_layer(module, layer, assignment, weight_scale[layer.name], with_bias=with_bias)
-            module.set_submodule(layer.module, quant_layer)
-    module.add_module("quantizers", nn.Module())
-    # residual adds first: a tensor's own quantizer then comes to stand in front of theirs
-    for site in sorted(plan.sites, key=lambda site: not site.residual):
-        quantizer = activation_quantizer(assignment.sites[site.name].format, site_scale[site.name])
-        _insert(module, site, qnn.QuantIdentity(act_quant=quantizer, return_quant_tensor=False))
-    module.recompile()
-    for parameter in module.parameters():
-        parameter.requires_grad_(False)
-    return module.eval()
+            if layer.name not in ranges:
+                formats = assignment.layers[layer.name]
+                chosen = self._frozen(network, layer, formats.weight, scales[layer.name])
+                activation = assignment.sites[layer.site].format
+                rounded[layer.name] = chosen
+                ranges[layer.name] = dot_range(chosen.codes, activation, formats.tile_size)
+        _refuse_too_narrow(ranges, spec)
 
+        def module() -> fx.GraphModule:
+            from workloads.brevitas_graph import brevitas_graph
 
-def _quant_layer(
-    module: fx.GraphModule, layer: Layer, assignment: Assignment, scale: Scales, *, with_bias: bool
-) -> QuantLayer:
-    source = module.get_submodule(layer.module)
-    assert isinstance(source, nn.Conv2d | nn.Linear)
-    if scale.shape[1] > 1:  # groups: one scale per weight, so that slices of both go together
-        frozen = matrix_to_weight(torch.from_numpy(expand(scale, (layer.rows, layer.cols)).copy()), source.weight.shape)
-    else:
-        frozen = torch.from_numpy(scale.copy()).reshape(-1, *([1] * (source.weight.ndim - 1)))
-    quantizer = weight_quantizer(assignment.layers[layer.name].weight.format, frozen)
-    has_bias = source.bias is not None or with_bias
-    made: QuantLayer
-    if isinstance(source, nn.Linear):
-        made = qnn.QuantLinear(source.in_features, source.out_features, bias=has_bias, weight_quant=quantizer)
-    else:
-        made = qnn.QuantConv2d(
-            source.in_channels,
-            source.out_channels,
-            source.kernel_size,
-            stride=source.stride,
-            padding=source.padding,
-            dilation=source.dilation,
-            groups=source.groups,
-            bias=has_bias,
-            weight_quant=quantizer,
-        )
-    with torch.no_grad():
-        made.weight.copy_(source.weight)
-        if made.bias is not None:
-            made.bias.copy_(torch.zeros_like(made.bias) if source.bias is None else source.bias)
-    return made
+            return brevitas_graph(plan, assignment, scales, site_scales, network)
 
+        results = tuple(_result(layer, assignment, rounded[layer.name], ranges[layer.name]) for layer in plan.layers)
+        accumulators = {r.name: Accumulator(max(spec.accumulator_bits or r.bits, 2), r.tile_size) for r in results}
+        numerics = Numerics(assignment.sites, {r.name: LayerNumerics(r.weight, accumulators[r.name]) for r in results})
+        numbers = {name: float(site.scale) for name, site in site_scales.items()}
+        zero_points = {name: site.zero_point for name, site in site_scales.items() if site.zero_point}
+        return QuantizedModel(network, results, numerics, numbers, zero_points, module)
 
-def _insert(module: fx.GraphModule, site: Site, quantizer: nn.Module) -> None:
-    """Put one quantizer module on all edges of a site."""
-    target = f"quantizers.{site.name.replace('.', '_')}"
-    module.add_submodule(target, quantizer)
-    nodes = {node.name: node for node in module.graph.nodes}
-    for producer_name, consumer_name in site.edges:
-        producer = nodes[producer_name]
-        with module.graph.inserting_after(producer):
-            quantized = module.graph.call_module(target, (producer,))
-        if consumer_name is None:
-            producer.replace_all_uses_with(quantized, delete_user_cb=lambda user, own=quantized: user is not own)
+    def rounded(self, layer: Layer, quant: TensorQuant, rule: ScaleRule) -> Rounded:
+        """The layer's float weights rounded to nearest, on scales of the rule."""
+
+        def make() -> Rounded:
+            matrix = weight_matrix(self.plan, layer)
+            return self._on_grid(layer, quant, weight_scales(matrix, quant, rule), matrix)
+
+        return self.cache.get(("rtn", layer.name, quant, rule), make)
+
+    def _gptq_float(
+        self, nearest: Mapping[str, Rounded], quants: Mapping[str, TensorQuant], rule: ScaleRule
+    ) -> dict[str, Rounded]:
+        """The weights of every layer, rounded by GPTQ on its inputs in the float network, on the scales of `nearest`."""
+        keys = {name: ("gptq_float", name, quant, rule) for name, quant in quants.items()}
+        found = {name: self.cache.peek(key) for name, key in keys.items()}
+        missing = [layer for layer in self.plan.layers if found[layer.name] is None]
+
+        def choose(layer: Layer, statistics: Tensor) -> None:
+            quant, scale = quants[layer.name], nearest[layer.name].scale
+            values = rounded_by_gptq(layer, self._weight(layer), statistics, problem_scales(scale, layer), quant.format)
+            chosen = self._on_grid(layer, quant, scale, weight_to_matrix(values).numpy())
+            found[layer.name] = self.cache.get(keys[layer.name], lambda: chosen)
+
+        def see(layer: Layer, module: ComputeModule, inputs: Tensor, output: Tensor) -> None:
+            if found[layer.name] is None:
+                key = ("hessian", layer.name)
+                choose(layer, self.cache.get(key, lambda: layer_hessian(layer, module, inputs)))
+
+        hessians = [self.cache.peek(("hessian", layer.name)) for layer in missing]
+        if any(statistics is None for statistics in hessians):
+            watch_float(self.plan, self.images, see)
         else:
-            nodes[consumer_name].replace_input_with(producer, quantized)
+            for layer, statistics in zip(missing, hessians, strict=True):
+                assert isinstance(statistics, Tensor)
+                choose(layer, statistics)
+        return cast(dict[str, Rounded], found)
+
+    def _frozen(self, network: fx.GraphModule, layer: Layer, quant: TensorQuant, scale: Scales) -> Rounded:
+        """What the steps have chosen for a layer; its weights in the network are on their grid already."""
+        weight = network.get_parameter(f"{layer.module}.weight").detach()
+        weights = self._on_grid(layer, quant, scale, weight_to_matrix(weight).numpy())
+        assert torch.equal(weights.values, weight)  # what is proved is what runs
+        return weights
+
+    def _on_grid(self, layer: Layer, quant: TensorQuant, scale: Scales, matrix: NDArray[np.float32]) -> Rounded:
+        scales = expand(scale, matrix.shape)
+        elements = quantize_values(quant.format, matrix / scales)
+        values = elements.astype(np.float32) * scales
+        exact = elements * scales.astype(np.float64)  # an element and a scale have at most 24 bits each
+        original = weight_matrix(self.plan, layer).astype(np.float64)
+        weight = matrix_to_weight(torch.from_numpy(values), self._weight(layer).shape)
+        return Rounded(to_codes(elements, quant.format), scale, weight, _ratio_db(original, original - exact))
+
+    def _range(self, layer: Layer, assignment: Assignment, spec: NumericsSpec, codes: Codes) -> DotRange:
+        """The range of the sums of a layer whose codes are known before any step runs."""
+        formats, activation = assignment.layers[layer.name], assignment.sites[layer.site].format
+        chosen_by = Step.GPTQ_FLOAT in spec.recipe.steps, spec.weight_rule
+        key = ("range", *chosen_by, layer.name, formats.weight, activation, formats.tile_size)
+        return self.cache.get(key, lambda: dot_range(codes, activation, formats.tile_size))
+
+    def _weight(self, layer: Layer) -> Tensor:
+        return self.plan.graph.get_parameter(f"{layer.module}.weight").detach()
+
+    def _site_scales(self, assignment: Assignment, spec: NumericsSpec) -> dict[str, SiteScale]:
+        """Of every site that has a constant one."""
+        observed: Mapping[str, Observed] | None = None
+
+        def scale(name: str, quant: TensorQuant, rule: ScaleRule) -> SiteScale:
+            nonlocal observed
+            if observed is None:  # once, even if the cache keeps nothing
+                observed = self.cache.get("observed", lambda: observe(self.plan, self.images))
+            return activation_scale(observed[name], quant, rule)
+
+        rule = spec.activation_rule or MSE
+        return {
+            name: self.cache.get(("scale", name, quant, rule), partial(scale, name, quant, rule))
+            for name, quant in assignment.sites.items()
+            if not quant.scaling.dynamic or quant.scaling.kind is ScaleKind.E4M3
+        }
+
+    def _float_means(self) -> Mapping[str, Tensor]:
+        return self.cache.get("means", lambda: float_means(self.plan, self.images))
+
+    def _network(
+        self,
+        assignment: Assignment,
+        spec: NumericsSpec,
+        rounded: Mapping[str, Rounded],
+        site_scales: Mapping[str, SiteScale],
+    ) -> fx.GraphModule:
+        """The network on its rounded weights, those that a step will choose still float."""
+        layers: dict[str, nn.Module] = {}
+        for layer in self.plan.layers:
+            source = self.plan.graph.get_submodule(layer.module)
+            assert isinstance(source, nn.Conv2d | nn.Linear)
+            kept = keeps_rounded_codes(layer, assignment, spec)
+            weight, bias = rounded[layer.name].values if kept else source.weight, source.bias
+            if Step.BIAS_CORRECTION in spec.recipe.steps:  # it writes to the bias
+                bias = torch.zeros(layer.rows) if bias is None else bias.clone()
+            layers[layer.module] = with_parameters(source, weight, bias)
+        quantizers = {
+            name: _quantizer(quant, site_scales.get(name), nonnegative=name in self.template.rectifies)
+            for name, quant in assignment.sites.items()
+        }
+        return self.template.fill(layers, quantizers)
 
 
-def _round(plan: Plan, layer: Layer, assignment: Assignment) -> tuple[Codes, Scales]:
-    matrix, quant = weight_matrix(plan, layer), assignment.layers[layer.name].weight
-    scale = weight_scales(matrix, quant)
-    return weight_codes(matrix, scale, quant.format), scale
+def _quantizer(quant: TensorQuant, site: SiteScale | None, *, nonnegative: bool) -> nn.Module:
+    if quant.scaling.dynamic:
+        return DynamicFakeQuant(quant, None if site is None else float(site.scale), nonnegative=nonnegative)
+    assert site is not None  # static
+    return FakeQuant(quant.format, site.scale, zero_point=site.zero_point, nonnegative=nonnegative)
 
 
-def _freeze(module: fx.GraphModule, layer: Layer, assignment: Assignment, scale: Scales) -> Codes:
-    """Put the layer's weights on their grid for good and return their codes."""
-    quant, quant_layer = assignment.layers[layer.name].weight, module.get_submodule(layer.module)
-    assert isinstance(quant_layer, qnn.QuantConv2d | qnn.QuantLinear)
-    with torch.no_grad():
-        value = quant_layer.quant_weight().value.clone()
-        quant_layer.weight.copy_(value)
-    matrix = weight_to_matrix(value).numpy()
-    codes = to_codes(quantize_values(quant.format, matrix / expand(scale, matrix.shape)), quant.format)
-    assert np.array_equal(_values(codes, scale, quant).astype(np.float32), matrix)  # what is proved is what runs
-    return codes
-
-
-def _values(codes: Codes, scale: Scales, quant: TensorQuant) -> NDArray[np.float64]:
-    """The weights that codes stand for. A code and a float32 scale have at most 24 bits each: exact in float64."""
-    step = getattr(quant.format, "step", 1)
-    rows, cols = codes.shape
-    return codes.astype(np.float64) * float(step) * expand(scale, (rows, cols)).astype(np.float64)
+def _result(layer: Layer, assignment: Assignment, weights: Rounded, reach: DotRange) -> LayerResult:
+    formats = assignment.layers[layer.name]
+    return LayerResult(
+        name=layer.name,
+        codes=weights.codes,
+        scale=weights.scale,
+        weight=formats.weight,
+        rule=formats.rule,
+        activation=assignment.sites[layer.site],
+        tile_size=formats.tile_size,
+        range=reach,
+        qsnr_db=weights.qsnr_db,
+    )
 
 
 def _ratio_db(signal: NDArray[np.float64], error: NDArray[np.float64]) -> float:
@@ -230,39 +265,23 @@ def _ratio_db(signal: NDArray[np.float64], error: NDArray[np.float64]) -> float:
     return float("inf") if lost == 0 else 10 * float(np.log10((signal**2).sum() / lost))
 
 
-def _prove(
-    plan: Plan, assignment: Assignment, spec: NumericsSpec, codes: Mapping[str, Codes], *, final: bool
-) -> dict[str, DotRange]:
-    """The range of every layer's sums; with a P asked for, refuse the widest layer that does not hold it.
-
-    Before the steps have run (`final` false), only layers whose codes no step will change are looked at.
-    """
-    settled = [
-        layer
-        for layer in plan.layers
-        if final or CHANGES_WEIGHTS.isdisjoint(spec.recipe.steps) or keeps_rounded_codes(layer, assignment, spec)
-    ]
-    ranges = {
-        layer.name: dot_range(
-            codes[layer.name], assignment.sites[layer.site].format, assignment.layers[layer.name].tile_size
-        )
-        for layer in settled
-    }
+def _refuse_too_narrow(ranges: Mapping[str, DotRange], spec: NumericsSpec) -> None:
+    """With a P asked for, refuse the widest layer that does not hold it."""
     asked = spec.accumulator_bits
-    if asked is not None and settled:
-        widest = max(settled, key=lambda layer: ranges[layer.name].bits)
-        needed = ranges[widest.name].bits
-        if needed > asked:
-            other = (
-                "integer formats (axe knows no others)"
-                if spec.recipe.uses_accumulator
-                else "the axe recipe (integer formats)"
-            )
-            raise AccumulatorError(
-                f"every partial sum of layer {widest.name} must fit its accumulator of P={asked} bits, but its weights need "
-                f"{needed} bits; use accumulator_bits={needed} or {other}."
-            )
-    return ranges
+    if asked is None or not ranges:
+        return
+    widest = max(ranges, key=lambda name: ranges[name].bits)
+    needed = ranges[widest].bits
+    if needed > asked:
+        other = (
+            "integer formats (axe knows no others)"
+            if spec.recipe.uses_accumulator
+            else "the axe recipe (integer formats)"
+        )
+        raise AccumulatorError(
+            f"every partial sum of layer {widest} must fit its accumulator of P={asked} bits, but its weights need "
+            f"{needed} bits; use accumulator_bits={needed} or {other}."
+        )
 
 
 def _check_same(model: nn.Module, plan: Plan, image: Tensor) -> None:

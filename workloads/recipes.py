@@ -21,11 +21,12 @@ class Step(StrEnum):
     """One post-training quantization step."""
 
     GPTQ = "gptq"  # error-compensated rounding of the weights (arXiv 2210.17323)
+    GPTQ_FLOAT = "gptq_float"  # the same on the float network's inputs: codes do not depend on the activation format
     AXE = "axe"  # GPTQ whose codes respect a P-bit accumulator (arXiv 2409.17092)
     BIAS_CORRECTION = "bias_correction"  # output mean restored through the bias (arXiv 1906.04721)
 
 
-CHANGES_WEIGHTS = frozenset({Step.GPTQ, Step.AXE})
+CHANGES_WEIGHTS = frozenset({Step.GPTQ, Step.GPTQ_FLOAT, Step.AXE})
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,16 @@ class Recipe:
             raise RecipeError(f"the axe step works on integer formats, but got {' and '.join(others)}; use intN.")
 
 
-RECIPES: tuple[str, ...] = ("rtn", "bias_correction", "gptq", "gptq+bias_correction", "axe", "axe+bias_correction")
+RECIPES: tuple[str, ...] = (
+    "rtn",
+    "bias_correction",
+    "gptq",
+    "gptq+bias_correction",
+    "gptq_float",
+    "gptq_float+bias_correction",
+    "axe",
+    "axe+bias_correction",
+)
 """The recipes that are offered by name; any checked order of steps joined by + is accepted."""
 
 

@@ -1,17 +1,16 @@
 """The recipe steps of :mod:`workloads.recipes`, carried out on a quantized network in one pass along its dataflow.
 
 Each layer is treated with the inputs that it will really see: those of the layers before it, already quantized and
-treated. GPTQ and AXE are Brevitas' own classes. They see a dense convolution as the matrix that hardware holds (rows x
-cols, columns in hardware order), so a tile of AXE is T consecutive products of the hardware's order, and groups of
-scales may be tiles, which Brevitas' convolution path does not offer. Depthwise convolutions go that path, one small
-problem per channel; whatever AXE promises is proved again from the final codes.
+treated. GPTQ and AXE see a dense convolution as the matrix that hardware holds (rows x cols, columns in hardware order),
+so a tile of AXE is T consecutive products of the hardware's order, and groups of scales may be tiles. A depthwise
+convolution is one small problem per channel. Whatever AXE promises is proved again from the final codes.
 """
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,52 +18,52 @@ from torch import Tensor, fx, nn
 
 from hwmodels.accumulator import AccumulatorError
 from hwmodels.errors import BitfrontError
-from hwmodels.formats import IntFormat
+from hwmodels.formats import ElementFormat, IntFormat
 from workloads.assign import Assignment
-from workloads.calibration import BATCH
+from workloads.axe import Budget
+from workloads.calibration import batch_size
+from workloads.fake_quant import channel_axis
+from workloads.gptq import SingularError, gptq, hessian
+from workloads.graph import ComputeModule, pair
 from workloads.numerics import NumericsSpec
 from workloads.plan import Layer, Plan
-from workloads.quantizers import qnn, weight_quantizer
 from workloads.recipes import CHANGES_WEIGHTS, Step
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # as in workloads.quantizers
-    warnings.filterwarnings("ignore", message="fast_hadamard_transform")  # an optional kernel for rotations, not used
-    from brevitas.graph.gptq import GPTQ
-    from brevitas.graph.gpxq import LayerHandler
-    from brevitas_examples.common.axe import A2GPTQ
-
-QuantLayer: TypeAlias = "qnn.QuantConv2d | qnn.QuantLinear"
-
-BLOCKS = 100
-"""Column blocks between two full updates of the remaining weights (Brevitas' default; results do not depend on it)."""
+from workloads.scales import Scales, expand
 
 
 class StepError(BitfrontError):
     """A step that cannot be carried out on the data it was given."""
 
 
-@dataclass(frozen=True)
-class _InputRange:
-    """What AXE asks of an input quantizer."""
-
-    bit_width: Tensor
-    signed: bool
-
-
 def keeps_rounded_codes(layer: Layer, assignment: Assignment, spec: NumericsSpec) -> bool:
-    """Whether no step of the recipe changes the layer's rounded weights.
+    """Whether no step of the recipe, while it walks along the network, changes the layer's rounded weights.
 
     AXE knows integer weights and activations only; other layers keep their codes and must fit as they are.
     """
+    if Step.GPTQ_FLOAT in spec.recipe.steps:
+        return True  # they were chosen before any step runs
     if Step.AXE in spec.recipe.steps:
         formats = (assignment.layers[layer.name].weight.format, assignment.sites[layer.site].format)
         return not all(isinstance(fmt, IntFormat) for fmt in formats)
     return CHANGES_WEIGHTS.isdisjoint(spec.recipe.steps)
 
 
-def apply_steps(module: fx.GraphModule, plan: Plan, assignment: Assignment, spec: NumericsSpec, images: Tensor) -> None:
-    """Carry out the recipe's steps on `module` in place.
+def apply_steps(
+    network: fx.GraphModule,
+    plan: Plan,
+    assignment: Assignment,
+    spec: NumericsSpec,
+    scales: Mapping[str, Scales],
+    means: Callable[[], Mapping[str, Tensor]],
+    images: Tensor,
+) -> None:
+    """Carry out the recipe's steps on `network` in place.
+
+    Args:
+        network: quantizers at every site; layers whose codes a step chooses are still float, the others on their grid.
+        scales: of every layer's weights.
+        means: of the float network's outputs, see :func:`float_means`; asked for if bias correction is a step.
+        images: calibration inputs.
 
     Raises:
         StepError: a layer's inputs do not determine its weights (too few images).
@@ -75,120 +74,161 @@ def apply_steps(module: fx.GraphModule, plan: Plan, assignment: Assignment, spec
     if spec.recipe.uses_accumulator and (spec.accumulator_bits or 0) < 3:
         raise AccumulatorError(f"axe must have an accumulator of at least 3 bits, but got P={spec.accumulator_bits}.")
     with torch.no_grad():
-        means = _float_means(plan, images) if Step.BIAS_CORRECTION in spec.recipe.steps else {}
-        _Walk(module, plan, assignment, spec, means).run(images)
+        found = means() if Step.BIAS_CORRECTION in spec.recipe.steps else {}
+        _Walk(network, plan, assignment, spec, scales, found).run(images)
 
 
 class _Walk(fx.Interpreter):
     """Runs the quantized graph once, treating every layer before its output is passed on."""
 
     def __init__(
-        self, module: fx.GraphModule, plan: Plan, assignment: Assignment, spec: NumericsSpec, means: dict[str, Tensor]
+        self,
+        network: fx.GraphModule,
+        plan: Plan,
+        assignment: Assignment,
+        spec: NumericsSpec,
+        scales: Mapping[str, Scales],
+        means: Mapping[str, Tensor],
     ) -> None:
-        super().__init__(module)
+        super().__init__(network)
         self.layers = {layer.module: layer for layer in plan.layers}
-        self.assignment, self.spec, self.means = assignment, spec, means
+        self.assignment, self.spec, self.scales, self.means = assignment, spec, scales, means
         self.extra_traceback = False  # else torch adds lines about its graph to the text of our errors
 
     def call_module(self, target: object, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         layer = self.layers.get(str(target))
         if layer is None:
-            return _in_batches(self.fetch_attr(str(target)), args[0])
-        quant_layer = self.fetch_attr(str(target))
+            return in_batches(self.fetch_attr(str(target)), *args)
+        module = cast(ComputeModule, self.fetch_attr(str(target)))
         (inputs,) = args
         assert isinstance(inputs, Tensor)
         for step in self.spec.recipe.steps:
             if step in CHANGES_WEIGHTS and not keeps_rounded_codes(layer, self.assignment, self.spec):
-                _choose_codes(step, quant_layer, layer, self.assignment, self.spec, inputs)
+                self._choose_codes(step, module, layer, inputs)
             if step is Step.BIAS_CORRECTION:
-                output = _in_batches(quant_layer, inputs)
-                quant_layer.bias += self.means[layer.name] - _channel_means(output)
-        return _in_batches(quant_layer, inputs)
+                assert module.bias is not None  # the network was built with one
+                module.bias += self.means[layer.name] - _channel_means(in_batches(module, inputs))
+        return in_batches(module, inputs)
+
+    def _choose_codes(self, step: Step, module: ComputeModule, layer: Layer, inputs: Tensor) -> None:
+        """GPTQ or AXE on one layer; its weights become the values of the codes chosen."""
+        formats, budget = self.assignment.layers[layer.name], None
+        scale = problem_scales(self.scales[layer.name], layer)
+        if step is Step.AXE:
+            activation, bits = self.assignment.sites[layer.site].format, self.spec.accumulator_bits
+            assert isinstance(activation, IntFormat)  # keeps_rounded_codes
+            assert bits is not None  # Recipe.check
+            tile = formats.tile_size or layer.cols
+            budget = partial(Budget, scale=scale, activation=activation, bits=bits, tile=tile)
+        statistics = layer_hessian(layer, module, inputs)
+        weight = rounded_by_gptq(layer, module.weight, statistics, scale, formats.weight.format, budget)
+        module.weight = nn.Parameter(weight, requires_grad=False)
 
 
-def _in_batches(module: nn.Module, inputs: object) -> Tensor:
-    assert isinstance(inputs, Tensor)
-    return torch.cat([module(batch) for batch in torch.split(inputs, BATCH)])
-
-
-def _channel_means(output: Tensor) -> Tensor:
-    return output.mean(dim=[0, *range(2, output.ndim)])
-
-
-def _float_means(plan: Plan, images: Tensor) -> dict[str, Tensor]:
+def float_means(plan: Plan, images: Tensor) -> dict[str, Tensor]:
     """Mean output of every layer and channel in the float network: what bias correction restores (arXiv 1906.04721)."""
     found: dict[str, Tensor] = {}
-    layers = {layer.module: layer.name for layer in plan.layers}
 
-    class Means(fx.Interpreter):
-        def call_module(self, target: object, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-            out = _in_batches(self.fetch_attr(str(target)), args[0])
-            if str(target) in layers:
-                found[layers[str(target)]] = _channel_means(out)
-            return out
+    def see(layer: Layer, module: ComputeModule, inputs: Tensor, output: Tensor) -> None:
+        found[layer.name] = _channel_means(output)
 
-    Means(plan.graph).run(images)
+    watch_float(plan, images, see)
     return found
 
 
-def _choose_codes(
-    step: Step, quant_layer: QuantLayer, layer: Layer, assignment: Assignment, spec: NumericsSpec, inputs: Tensor
-) -> None:
-    """GPTQ or AXE on one layer; its weights are overwritten by the values of the codes chosen."""
-    target = quant_layer if layer.depthwise else _as_matrix(quant_layer, layer, assignment)
-    common = {
-        "layer": target,
-        "name": layer.name,
-        "act_order": True,  # largest inputs first: better than in order at 2 and 3 bits and with AXE (measured)
-        "len_parallel_layers": 1,
-        "create_weight_orig": False,
-        "num_blocks": BLOCKS,
-    }
-    if step is Step.AXE:
-        activation = assignment.sites[layer.site].format
-        assert isinstance(activation, IntFormat)  # keeps_rounded_codes
-        tile = assignment.layers[layer.name].tile_size
-        optimizer = A2GPTQ(**common, max_accumulator_bit_width=spec.accumulator_bits, max_accumulator_tile_size=tile)
-        optimizer.quant_metadata = _InputRange(torch.tensor(float(activation.bits)), activation.signed)
-    else:
-        optimizer = GPTQ(**common)
-    handler = LayerHandler()
-    for batch in torch.split(inputs, BATCH):
-        seen = batch if layer.depthwise else _unfold(batch, layer, quant_layer)
-        optimizer.compute_iterative_covariance(target, (seen,), handler)
-    with warnings.catch_warnings():
-        # Brevitas only warns and leaves the layer as it was: here that is an error
-        warnings.filterwarnings("error", message="Failed to compute the inverse")
-        try:
-            optimizer.single_layer_update()
-        except UserWarning as warning:
-            raise StepError(
-                f"{step} of layer {layer.name} must have calibration images that excite all its inputs, but {len(inputs)} "
-                "images do not; give more."
-            ) from warning
-    if not layer.depthwise:
-        quant_layer.weight.copy_(matrix_to_weight(target.weight, quant_layer.weight.shape))
+See: TypeAlias = Callable[[Layer, ComputeModule, Tensor, Tensor], None]
 
 
-def _as_matrix(quant_layer: QuantLayer, layer: Layer, assignment: Assignment) -> qnn.QuantLinear:
-    """The layer as a linear layer on its windows, with the same quantizer."""
-    scale = quant_layer.quant_weight().scale
-    matrix_scale = scale.reshape(-1, 1) if scale[0].numel() == 1 else weight_to_matrix(scale)
-    quantizer = weight_quantizer(assignment.layers[layer.name].weight.format, matrix_scale.clone())
-    with torch.random.fork_rng(devices=[]):
-        matrix = qnn.QuantLinear(layer.cols, layer.rows, bias=False, weight_quant=quantizer)
-    matrix.weight.copy_(weight_to_matrix(quant_layer.weight))
-    return matrix.eval().requires_grad_(False)
+def watch_float(plan: Plan, images: Tensor, see: See) -> None:
+    """Run the float network on all images and show `see` every layer, its module, inputs and output, in dataflow order."""
+    layers = {layer.module: layer for layer in plan.layers}
+
+    class Watch(fx.Interpreter):
+        def call_module(self, target: object, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+            module = self.fetch_attr(str(target))
+            output = in_batches(module, *args)
+            if str(target) in layers:
+                (inputs,) = args
+                see(layers[str(target)], module, cast(Tensor, inputs), output)
+            return output
+
+    with torch.no_grad():
+        Watch(plan.graph).run(images)
 
 
-def _unfold(batch: Tensor, layer: Layer, quant_layer: QuantLayer) -> Tensor:
-    """The windows of a batch as rows of `cols` values in hardware order."""
-    if isinstance(quant_layer, nn.Linear):
-        return batch
-    windows = F.unfold(batch, layer.kernel, quant_layer.dilation, quant_layer.padding, quant_layer.stride)
-    images, _, pixels = windows.shape
-    ordered = windows.view(images, layer.in_channels, -1, pixels).permute(0, 3, 2, 1)
-    return ordered.reshape(images * pixels, layer.cols)
+def in_batches(module: nn.Module, *inputs: object) -> Tensor:
+    """A module's output for all samples of its inputs, computed :func:`batch_size` at a time."""
+    size = batch_size(cast(Tensor, inputs[0]))
+    batches = zip(*(torch.split(cast(Tensor, each), size) for each in inputs), strict=True)
+    return torch.cat([module(*batch) for batch in batches])
+
+
+def _channel_means(output: Tensor) -> Tensor:
+    channels = channel_axis(output)
+    return output.mean(dim=[axis for axis in range(output.ndim) if axis != channels])
+
+
+def _windows(inputs: Tensor, layer: Layer, module: ComputeModule) -> Iterator[Tensor]:
+    """What the rows of the layer's matrix are multiplied with, batch by batch, as views for :func:`hessian`.
+
+    Their values follow each other as (problems, vectors, cols), columns in hardware order: of a dense layer (images, pixels,
+    kernel pixels, channels), of a depthwise one, of which each channel is a problem, (channels, images, pixels, kernel).
+    """
+    for batch in torch.split(inputs, batch_size(inputs)):
+        if isinstance(module, nn.Linear):
+            yield batch
+            continue
+        (kernel_y, kernel_x), (pad_y, pad_x) = pair(module.kernel_size), pair(module.padding)  # type: ignore[arg-type]
+        (step_y, step_x), (dilate_y, dilate_x) = pair(module.stride), pair(module.dilation)
+        padded = F.pad(batch, (pad_x, pad_x, pad_y, pad_y))
+        if not layer.depthwise:  # channels together, as they are read
+            padded = padded.contiguous(memory_format=torch.channels_last)
+        images, channels, height, width = padded.shape
+        by_image, by_channel, by_row, by_pixel = padded.stride()
+        rows = (height - dilate_y * (kernel_y - 1) - 1) // step_y + 1
+        pixels = (width - dilate_x * (kernel_x - 1) - 1) // step_x + 1
+        sizes = (images, rows, pixels, kernel_y, kernel_x, channels)
+        strides = (by_image, step_y * by_row, step_x * by_pixel, dilate_y * by_row, dilate_x * by_pixel, by_channel)
+        taken = padded.as_strided(sizes, strides)
+        yield taken.permute(5, 0, 1, 2, 3, 4) if layer.depthwise else taken
+
+
+def layer_hessian(layer: Layer, module: ComputeModule, inputs: Tensor) -> Tensor:
+    """The Hessian of a layer on these inputs, see :func:`hessian`."""
+    return hessian(_windows(inputs, layer, module), layer.rows if layer.depthwise else 1, layer.cols)
+
+
+def rounded_by_gptq(
+    layer: Layer,
+    weight: Tensor,
+    statistics: Tensor,
+    scale: Tensor,
+    fmt: ElementFormat,
+    make_budget: Callable[[Tensor], Budget] | None = None,
+) -> Tensor:
+    """The layer's weights as GPTQ rounds them, in their own shape; see :func:`gptq`.
+
+    Raises:
+        StepError: the inputs that the Hessian was taken of do not determine the weights.
+    """
+    try:
+        values = gptq(_as_problems(weight_to_matrix(weight), layer), statistics, scale, fmt, make_budget)
+    except SingularError as error:
+        raise StepError(
+            f"the weights of layer {layer.name} must be determined by its inputs on the calibration images to be chosen by "
+            "gptq or axe, but they are not; give more images."
+        ) from error
+    return matrix_to_weight(values.reshape(layer.rows, layer.cols), weight.shape)
+
+
+def problem_scales(scales: Scales, layer: Layer) -> Tensor:
+    """The scale of every weight of a layer, (problems, rows, cols)."""
+    return _as_problems(torch.from_numpy(expand(scales, (layer.rows, layer.cols)).copy()), layer)
+
+
+def _as_problems(matrix: Tensor, layer: Layer) -> Tensor:
+    """A layer's matrix (rows, cols) as (problems, rows of one, cols)."""
+    return matrix.reshape(layer.rows if layer.depthwise else 1, -1, layer.cols)
 
 
 def weight_to_matrix(weight: Tensor) -> Tensor:
@@ -201,4 +241,6 @@ def matrix_to_weight(matrix: Tensor, shape: torch.Size) -> Tensor:
     if len(shape) == 2:
         return matrix
     out, channels, height, width = shape
-    return matrix.reshape(out, height, width, channels).permute(0, 3, 1, 2)
+    weight = matrix.reshape(out, height, width, channels).permute(0, 3, 1, 2)
+    # not .contiguous(): it leaves a 1x1 kernel the strides of channels-last, and torch would add in another order
+    return weight.clone(memory_format=torch.contiguous_format)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dse.export.errors import ExportError
-from hwmodels.datapath import Granularity, TensorQuant
+from hwmodels.datapath import Granularity, ScaleKind, TensorQuant
 from hwmodels.formats import IntFormat
 from hwmodels.ops import Numerics
 
@@ -22,15 +22,23 @@ class Exporter:
     takes: Callable[[TensorQuant], bool]
 
 
+def _is_constant(quant: TensorQuant) -> bool:
+    """Whether scales are constants that one number or power of two holds, and zero is the code 0."""
+    scaling = quant.scaling
+    return not scaling.dynamic and not scaling.zero_point and scaling.kind is not ScaleKind.E4M3
+
+
 def _qonnx_takes(quant: TensorQuant) -> bool:
     """Quant nodes have any width and any scale that broadcasts; FloatQuant nodes a sign, subnormals and a maximum."""
-    return isinstance(quant.format, IntFormat) or (quant.format.subnormals and quant.format.signed)
+    fmt = quant.format
+    return _is_constant(quant) and (isinstance(fmt, IntFormat) or (fmt.subnormals and fmt.signed))
 
 
 def _qcdq_takes(quant: TensorQuant) -> bool:
     """(De)QuantizeLinear store 8-bit integers with one scale along one axis; Clip narrows their range."""
     return (
-        isinstance(quant.format, IntFormat)
+        _is_constant(quant)
+        and isinstance(quant.format, IntFormat)
         and quant.format.bits <= 8
         and quant.scaling.granularity is not Granularity.GROUP
     )

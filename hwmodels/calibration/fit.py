@@ -1,8 +1,9 @@
-"""Fit the LUT formula of a dot-product unit to the synthesis table: ``python -m hwmodels.calibration.fit``.
+"""Fit the LUT form of a dot-product unit to the synthesis table: ``python -m hwmodels.calibration.fit``.
 
-Plain least squares of the relative error (each row divided by its measured LUTs), because a sweep compares ratios. The
-error is stated in sample and cross-validated: each pair of formats is predicted by a fit that has not seen it, and, harder,
-each family (integers; mixed; minifloats by their largest exponent width) by a fit that has seen no member of it.
+Least squares of the relative error, because a sweep compares ratios; then, for each pair of formats that was synthesized at 8
+lanes and P = 24, what that unit has beyond the form. Errors are stated on units that neither saw: other lanes, accumulators and
+overflow behaviours of known pairs, and new pairs (both cross-validated), and the table's test rows, drawn at random over
+formats, lanes, accumulators and overflow behaviours at once.
 """
 
 from __future__ import annotations
@@ -16,142 +17,174 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hwmodels.formats import ElementFormat, IntFormat, Minifloat
-from hwmodels.primitives.operands import Operands, operands
+from hwmodels.calibration.regression import Errors, design, rank_correlation, solve
+from hwmodels.catalog import parse_element
+from hwmodels.datapath import Overflow
+from hwmodels.formats import ElementFormat
+from hwmodels.primitives.operands import dropped_bits, operands
+from hwmodels.rtl.lane import Lane
+from hwmodels.rtl.structure import Structure, unit_structure
 
-TABLE = Path(__file__).with_name("prototype_xcup_yosys0.70.csv")
+TABLE = Path(__file__).with_name("dot_units.csv")
 CONSTANTS = Path(__file__).with_name("dot_product_constants.py")
+
+REFERENCE_SHAPE = (8, 24)
+"""Lanes and P of the units that every pair of formats is synthesized as."""
+
+FOLDS = 10
 
 
 @dataclass(frozen=True)
 class Row:
     """One synthesized dot-product unit."""
 
+    use: str
+    family: str
     weight: ElementFormat
     activation: ElementFormat
     lanes: int
     accumulator_bits: int
+    overflow: Overflow
+    dropped: int
     luts: int
-    carry4: int
+    carry8: float
     ff: int
 
     @property
-    def operands(self) -> Operands:
-        """The widths of its products."""
-        return operands(self.weight, self.activation)
+    def lane(self) -> Lane:
+        """One of its lanes."""
+        limit = None if self.overflow is Overflow.SATURATE else self.accumulator_bits
+        return Lane(self.weight, self.activation, self.dropped, limit)
+
+    @property
+    def structure(self) -> Structure:
+        """What it is made of."""
+        return unit_structure(self.lane, self.lanes, self.accumulator_bits, self.overflow)
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is one of the units that every pair of formats is synthesized as: nothing dropped that need not be."""
+        dropped = dropped_bits(operands(self.weight, self.activation), *REFERENCE_SHAPE, Overflow.WRAP)
+        shape = (self.use, self.lanes, self.accumulator_bits, self.overflow, self.dropped)
+        return shape == ("fit", *REFERENCE_SHAPE, Overflow.WRAP, dropped)
 
     @property
     def pair(self) -> Hashable:
-        """Which formats it multiplies, in either order, signed or not."""
-        names = (self.weight.name.removeprefix("u"), self.activation.name.removeprefix("u"))
-        return tuple(sorted(names))
-
-    @property
-    def family(self) -> Hashable:
-        """integers, mixed, or the largest exponent width of two minifloats."""
-        exponents = self.operands.exponents
-        return ("integer", "mixed", f"e{max(exponents, default=0)}")[len(exponents)]
+        """Which formats it multiplies, in either order."""
+        return tuple(sorted((self.weight.name, self.activation.name)))
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Fitted factors with their relative errors (median, 90th percentile): in sample, by pair, by family."""
+    """Fitted factors by feature, measured LUTs per lane beyond them by pair of formats, and the errors."""
 
-    factors: tuple[float, ...]
-    in_sample: tuple[float, float]
-    by_pair: tuple[float, float]
-    by_family: tuple[float, float]
+    factors: dict[str, float]
+    pairs: dict[tuple[str, str], float]
+    known_pair: Errors
+    new_pair: Errors
+    test: Errors
+    rank: float
     rows: int
-
-
-def table_format(name: str) -> ElementFormat:
-    """The format of the table's spelling: INT4, UINT4, E2M1 (all codes finite)."""
-    if name.startswith("E"):
-        exponent, _, mantissa = name[1:].partition("M")
-        return Minifloat(int(exponent), int(mantissa))
-    return IntFormat(int(name.removeprefix("U").removeprefix("INT")), signed=not name.startswith("U"))
+    test_rows: int
 
 
 def read_rows(table: Path = TABLE) -> tuple[Row, ...]:
-    """The dot-product units that we would build: exact fixed point through a shifter (see the table's README)."""
+    """All rows of the table."""
     with table.open(newline="") as file:
         return tuple(
             Row(
-                table_format(row["wfmt"]),
-                table_format(row["afmt"]),
-                int(row["lanes"]),
-                int(row["acc_bits"]),
+                use=row["use"],
+                family=row["family"],
+                weight=parse_element(row["weight"]),
+                activation=parse_element(row["activation"]),
+                lanes=int(row["lanes"]),
+                accumulator_bits=int(row["accumulator"]),
+                overflow=Overflow(row["overflow"]),
+                dropped=int(row["dropped"]),
                 luts=int(row["lut_packed"]),
-                carry4=int(row["carry4"]),
+                carry8=float(row["carry8"]),
                 ff=int(row["ff"]),
             )
             for row in csv.DictReader(file)
-            if row["kind"] == "dot" and row["impl"] == "shift"
         )
 
 
-def _solve(design: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(np.linalg.lstsq(design, np.ones(len(design)), rcond=None)[0], dtype=np.float64)
-
-
-def _errors(relative: NDArray[np.float64]) -> tuple[float, float]:
-    absolute = np.abs(relative)
-    return float(np.median(absolute)), float(np.percentile(absolute, 90))
-
-
-def _cross_validated(design: NDArray[np.float64], groups: Sequence[Hashable]) -> tuple[float, float]:
-    """Errors of predicting each group from all others."""
-    relative = np.empty(len(design))
-    for group in set(groups):
-        held_out = np.array([other == group for other in groups])
-        relative[held_out] = design[held_out] @ _solve(design[~held_out]) - 1
-    return _errors(relative)
-
-
 def fit(rows: Sequence[Row]) -> Fit:
-    """The factors of :func:`hwmodels.dot_product.features` that fit `rows`, and their errors."""
+    """The factors that fit the rows to fit, and their errors; both families have the same LUTs, so one is fitted."""
     # imported here: the module needs the constants that this script writes
     from hwmodels.dot_product import features
 
-    counts = np.array([features(row.operands, row.lanes, row.accumulator_bits).as_tuple() for row in rows])
-    design = counts / np.array([row.luts for row in rows])[:, None]
-    factors = _solve(design)
+    rows = [row for row in rows if row.family == "xcup"]
+    counts = [features(row.lane, row.lanes, row.structure) for row in rows]
+    names = sorted({name for row in counts for name in row})
+    luts = np.array([row.luts for row in rows], dtype=np.float64)
+    lanes = np.array([row.lanes for row in rows], dtype=np.float64)
+    matrix = design(counts, luts.tolist(), names)
+    fitted = np.array([row.use == "fit" for row in rows])
+    assert matrix[fitted].any(axis=0).all(), "every feature must be in some row to fit"
+    reference = np.array([row.is_reference for row in rows])
+    references = {rows[i].pair: i for i in np.flatnonzero(reference)[::-1]}
+    base = np.array([references.get(row.pair, -1) for row in rows])
+
+    def predicted(factors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of every row over what was measured, with the measured pair where it is known."""
+        beyond = (1 - matrix @ factors) * luts / lanes
+        return matrix @ factors + np.where(base < 0, 0.0, beyond[base]) * lanes / luts
+
+    factors = np.round(solve(matrix[fitted]), 4)
+    shapes = np.flatnonzero(fitted & (base >= 0) & ~reference)
+    known = np.empty(len(shapes))
+    for fold in range(FOLDS):
+        out = shapes[fold::FOLDS]
+        known[fold::FOLDS] = predicted(solve(matrix[np.setdiff1d(np.flatnonzero(fitted), out)]))[out] - 1
+    pairs = list(dict.fromkeys(row.pair for row in rows))
+    fold_of = np.array([pairs.index(row.pair) % FOLDS for row in rows])
+    new = np.empty(len(rows))
+    for fold in range(FOLDS):
+        new[fold_of == fold] = matrix[fold_of == fold] @ solve(matrix[fitted & (fold_of != fold)]) - 1
     return Fit(
-        factors=tuple(round(float(factor), 4) for factor in factors),
-        in_sample=_errors(design @ factors - 1),
-        by_pair=_cross_validated(design, [row.pair for row in rows]),
-        by_family=_cross_validated(design, [row.family for row in rows]),
-        rows=len(rows),
+        factors={name: float(factor) for name, factor in zip(names, factors, strict=True)},
+        pairs={
+            (rows[i].weight.name, rows[i].activation.name): round(
+                float((1 - matrix[i] @ factors) * luts[i] / lanes[i]), 3
+            )
+            for i in references.values()
+        },
+        known_pair=Errors.of(known),
+        new_pair=Errors.of(new[fitted]),
+        test=Errors.of(predicted(factors)[~fitted] - 1),
+        rank=rank_correlation((predicted(factors) * luts)[~fitted], luts[~fitted]),
+        rows=int(fitted.sum()),
+        test_rows=int((~fitted).sum()),
     )
 
 
 def render(result: Fit, rows: Sequence[Row]) -> str:
     """The text of `dot_product_constants.py`."""
-    lanes = [row.lanes for row in rows]
-    accumulators = [row.accumulator_bits for row in rows]
-    widths = [width for row in rows for width in (row.operands.narrow, row.operands.wide)]
-    exponents = max(max(row.operands.exponents, default=0) for row in rows)
-    stated = "".join(
-        f"{name} = {value[0]:.4f}, {value[1]:.4f}\n"
-        for name, value in (
-            ("IN_SAMPLE", result.in_sample),
-            ("BY_PAIR", result.by_pair),
-            ("BY_FAMILY", result.by_family),
-        )
-    )
+    fitted = [row for row in rows if row.use == "fit"]
+    lanes = [row.lanes for row in fitted]
+    accumulators = [row.accumulator_bits for row in fitted]
+    bits = [fmt.bits for row in fitted for fmt in (row.weight, row.activation)]
+    families = ", ".join(f'"{name}"' for name in sorted({row.family for row in rows}))
+    factors = "".join(f'    "{name}": {factor},\n' for name, factor in result.factors.items())
+    pairs = "".join(f'    ("{w}", "{a}"): {beyond},\n' for (w, a), beyond in sorted(result.pairs.items()))
     return (
         '"""Written by ``python -m hwmodels.calibration.fit``: change the table or the form, not this file."""\n\n'
-        f"FACTORS = {result.factors}\n"
-        '"""Of multiplier, tree, within, beyond (see `hwmodels.dot_product`)."""\n\n'
-        "# relative errors (median, 90th percentile): in sample; formats unseen; whole family of formats unseen\n"
-        f"{stated}"
-        "MEDIAN_ERROR, P90_ERROR = BY_PAIR\n"
-        f'BASIS = "{TABLE.name}, {result.rows} units, LUTs after synthesis, cross-validated over pairs of formats"\n\n'
-        "# ranges of the table, both ends included\n"
+        f"FACTORS = {{\n{factors}}}\n"
+        '"""LUT6 per counted bit, by feature (see `hwmodels.dot_product`): fitted to the rows to fit."""\n\n'
+        "# relative errors (median, 90th percentile), on units that were not fitted: other lanes, accumulators and overflow\n"
+        "# behaviours of known pairs; pairs that were never seen; test rows\n"
+        f"KNOWN_PAIR = {result.known_pair}\nNEW_PAIR = {result.new_pair}\nTEST = {result.test}\n"
+        f"RANK_CORRELATION = {result.rank:.4f}\n"
+        '"""Spearman\'s, on the test rows."""\n\n'
+        f'BASIS = "{TABLE.name}, {result.rows} units, LUTs after synthesis, tested on {result.test_rows} others"\n\n'
+        "# ranges of the rows to fit, both ends included\n"
         f"LANES = {min(lanes), max(lanes)}\n"
         f"ACCUMULATOR_BITS = {min(accumulators), max(accumulators)}\n"
-        f"WIDTHS = {min(widths), max(widths)}\n"
-        f"MOST_EXPONENT_BITS = {exponents}\n"
+        f"FORMAT_BITS = {min(bits), max(bits)}\n"
+        f"FAMILIES = ({families})\n\n"
+        f"PAIRS = {{\n{pairs}}}\n"
+        '"""LUT6 per lane beyond the form, as measured at 8 lanes and P = 24, by weight and activation."""\n'
     )
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from hwmodels.errors import BitfrontError
+from hwmodels.ops import known_divisors
 
 
 class FinnModelError(BitfrontError):
     """An operator, column or attribute that the FINN compatibility mode cannot cost; the text says what would do."""
-
-
-def divisors(number: int) -> tuple[int, ...]:
-    """All divisors of a positive number in rising order: the values that a folding attribute may take."""
-    small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
-    return tuple(sorted({*small, *(number // d for d in small)}))
 
 
 def require_positive(**values: int) -> None:
@@ -26,8 +21,9 @@ def require_divides(name: str, value: int, total_name: str, total: int) -> None:
     """Raise unless `value` is a divisor of `total`; the text names the nearest divisors."""
     require_positive(**{total_name: total, name: value})
     if total % value:
-        below = [d for d in divisors(total) if d < value][-1:]
-        above = [d for d in divisors(total) if d > value][:1]
+        known = known_divisors(total)
+        below = [d for d in known if d < value][-1:]
+        above = [d for d in known if d > value][:1]
         near = ", ".join(str(d) for d in below + above)
         raise FinnModelError(
             f"{name} must divide {total_name}, but got {name}={value}, {total_name}={total}; "

@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import prod
 from typing import TypeVar, assert_never
 
-from hwmodels.finn.errors import FinnModelError, divisors
+from hwmodels.finn.errors import FinnModelError
 from hwmodels.finn.mvau import Mvau
 from hwmodels.finn.operators import FinnOperator
 from hwmodels.finn.streams import Fifo, WidthConverter
@@ -21,6 +21,7 @@ from hwmodels.finn.uncosted import ChannelStream, Pool, StreamingMaxPool
 from hwmodels.finn.vvau import Vvau
 from hwmodels.finn.window_hls import WindowHls
 from hwmodels.finn.window_rtl import WindowRtl
+from hwmodels.ops import divisors
 
 FINN_WEIGHT_STREAM_BITS = 36
 """FINN's default for the bits of weights that one PE may take per cycle (mvau_wwidth_max)."""

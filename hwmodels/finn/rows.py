@@ -26,6 +26,12 @@ from hwmodels.resources import Resources
 RESULT_COLUMNS = frozenset({"BRAM_18K", "BRAM_efficiency", "LUT", "URAM", "URAM_efficiency", "DSP", "cycles"})
 """Columns of the tables that hold FINN's results; they are not parameters."""
 
+DESCRIPTION_COLUMNS = frozenset({"network", "layer", "part", "tool"})
+"""Columns that say what a row is about; no operator but the matrix-vector units asks for the part."""
+
+MEASURED_PREFIX = "measured_"
+"""Of the columns that hold what an implementation measured (see :mod:`hwmodels.calibration.vivado`)."""
+
 THRESHOLDING_TABLE_VECTORS = 64
 """Input vectors of every sampled thresholding row: that table has no column for them."""
 
@@ -226,7 +232,8 @@ def read_row(row: Mapping[str, str]) -> FinnOperator:
         raise FinnModelError(f"a row of {op} must not have more values than there are columns.")
     fields = Fields(op, "column", {name: value for name, value in row.items() if name != "op"})
     operator = ROW_OPERATORS[op](fields)
-    unknown = [name for name in fields.unread() if name not in RESULT_COLUMNS]
+    known = RESULT_COLUMNS | DESCRIPTION_COLUMNS
+    unknown = [name for name in fields.unread() if name not in known and not name.startswith(MEASURED_PREFIX)]
     if unknown:
         raise FinnModelError(
             f"column {unknown[0]} is not known for {op}, but holds {row[unknown[0]]!r}; known are "

@@ -62,13 +62,16 @@ def uncalibrated(basis: str) -> ErrorBand:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The resources of one component and where the number comes from."""
+    """The resources of one component, :meth:`on the grid <hwmodels.resources.Resources.on_grid>`, and where they come from."""
 
     component: str
     resources: Resources
     formula: str
     source: str
     band: ErrorBand
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resources", self.resources.on_grid())
 
 
 def ceil_div(numerator: int, denominator: int) -> int:

@@ -2,8 +2,8 @@
 
 The block RAM rule is Vivado's, read off FINN's CNV w1a1 (Vivado 2022.1): the shallowest, widest RAMB36 shape that covers
 the depth, side by side, and for the rest of the width half a RAMB36 if a RAMB18 of that depth is wide enough. Of its nine
-matrix units six have exactly this many RAMB18 and three one more, which holds their 256 or 512 thresholds. FINN's own rule
-(146 RAMB18 instead of 182) lives in :mod:`hwmodels.finn`.
+matrix units six have exactly this many RAMB18 and three one more, which holds their 256 or 512 thresholds; so have three of
+another accelerator, which the rule was not read off. FINN's own rule (146 RAMB18 instead of 182) lives in :mod:`hwmodels.finn`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from math import inf
 
 from hwmodels.errors import BitfrontError
 from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div, uncalibrated
+from hwmodels.primitives.shell import weight_dma
 from hwmodels.resources import Resources
 
 
@@ -22,12 +23,13 @@ class MemoryStyleError(BitfrontError):
 
 
 class MemoryStyle(StrEnum):
-    """What a memory is made of; auto takes the one with the lowest :func:`price`."""
+    """What a memory is made of; auto takes the one with the lowest :func:`price`, external streams from off-chip memory."""
 
     AUTO = "auto"
     BRAM = "bram"
     LUTRAM = "lutram"
     URAM = "uram"
+    EXTERNAL = "external"
 
 
 RAMB36_SHAPES = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
@@ -39,7 +41,7 @@ URAM_DEPTH, URAM_WIDTH = 4096, 72
 LUT_PRICE = 2
 """How much dearer a share of the LUTs is than the same share of the block memories, which nothing else needs (assumed)."""
 
-_BRAM_BAND = ErrorBand(BandKind.MEASURED, "postsynth_cnv_w1a1_pynqz2.json: nine weight memories", 0.0, 0.0)
+_BRAM_BAND = ErrorBand(BandKind.MEASURED, "vivado_*.csv: twelve weight memories of two accelerators", 0.0, 0.0)
 _BRAM_SOURCE = "Vivado's aspect rule, read off FINN's CNV w1a1 after implementation; shapes UG573, table 1-10"
 
 
@@ -98,10 +100,22 @@ def memory(component: str, width: int, depth: int, style: MemoryStyle, capacity:
             blocks = uram(width, depth)
             formula = f"{size}: ceil({width}/72) * ceil({depth}/4096) URAM = {blocks}"
             return Cost(component, Resources(uram=blocks), formula, "UG573, chapter 2", uncalibrated("derived"))
+        case MemoryStyle.EXTERNAL:
+            return weight_dma(component, width)
         case _:
             blocks = bram18(width, depth)
             formula = f"{size} in the shallowest RAMB36 shape that covers the depth: {blocks} RAMB18"
             return Cost(component, Resources(bram18=blocks), formula, _BRAM_SOURCE, _BRAM_BAND)
+
+
+BLOCK_MEMORY_BITS = 1024
+"""Bits above which Vivado builds a memory of free style from block RAM: assumed; of thirteen weight memories of two FINN
+accelerators the one of 128 bits is in LUTs, those of 1,728 bits and more are in block RAM."""
+
+
+def vivado_style(width: int, depth: int) -> MemoryStyle:
+    """What Vivado makes of a memory whose style is left to it (FINN's ``ram_style`` auto)."""
+    return MemoryStyle.BRAM if width * depth > BLOCK_MEMORY_BITS else MemoryStyle.LUTRAM
 
 
 def price(resources: Resources, capacity: Resources) -> float:

@@ -8,6 +8,15 @@ from __future__ import annotations
 
 LUT6_INPUTS = 6
 
+PAIRED_INPUTS = (3, 5)
+"""Most inputs of logic bits of which always, or sometimes, two share a LUT6 (its two outputs share five inputs)."""
+
+
+def sized(use: str, inputs: int) -> tuple[str, int]:
+    """(class of a logic bit of so many inputs, LUT6 that it is counted as): several, joined by the slice, beyond six inputs."""
+    size = next((most for most in PAIRED_INPUTS if inputs <= most), LUT6_INPUTS)
+    return f"{use}/{size}", 1 << max(inputs - LUT6_INPUTS, 0)
+
 
 def multiplier_luts(wide: int, narrow: int, *, plain: bool = True) -> int:
     """LUT6 of a wide x narrow multiplier, before the fitted factor of the unit it stands in.

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from hwmodels.datapath import Overflow
 from hwmodels.formats import ElementFormat, IntFormat, Minifloat
+from hwmodels.primitives.cost import ceil_log2
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +94,19 @@ def operands(weight: ElementFormat, activation: ElementFormat) -> Operands:
         exponents=exponents,
         sign_magnitude=len(exponents) == 2,
     )
+
+
+def dropped_bits(op: Operands, lanes: int, accumulator_bits: int, overflow: Overflow) -> int:
+    """Low bits of every product that are left out so that `lanes` of the largest ones fit P; at least one bit stays.
+
+    None of integers, and none where the accumulator is proved to hold every sum (overflow impossible): sums modulo 2^P are
+    exact then, whatever a single product of other weights would need.
+    """
+    if op.is_integer or overflow is Overflow.IMPOSSIBLE:
+        return 0
+    return op.product_bits - max(1, min(op.product_bits, accumulator_bits - ceil_log2(lanes)))
+
+
+def kept_bits(op: Operands, lanes: int, accumulator_bits: int, overflow: Overflow) -> int:
+    """PW, the bits of each product that enter the tree: what is not dropped, and no more than P of them."""
+    return min(op.product_bits - dropped_bits(op, lanes, accumulator_bits, overflow), accumulator_bits)

@@ -1,7 +1,8 @@
 """What lies between operators: FIFOs, width converters, and the fork of a stream.
 
-The constants are read off FINN's CNV w1a1 after implementation (Vivado 2022.1): six SRL FIFOs, one of registers, ten RTL
-width converters.
+The constants are read off FINN's CNV w1a1 after implementation (Vivado 2022.1): six SRL FIFOs, ten RTL width converters; those of
+FIFOs of two words off another accelerator. Two converters and a SRL FIFO of the latter, which nothing was read off, are met
+within 8 LUT and 2 flip-flops.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from hwmodels.resources import Resources
 MINIMUM_DEPTH = 2
 """Words of a FIFO that only decouples two operators."""
 
-_SRL_WORDS = 32
-_TABLE = "postsynth_cnv_w1a1_pynqz2.json"
+SRL_WORDS = 32
+"""Words of one bit that a LUT holds as a shift register."""
+
+_TABLE = "vivado_cnv_w1a1.csv"
+_TABLES = f"vivado_unsw_mlp_w2a2.csv, {_TABLE}"
+_REGISTER_BAND = ErrorBand(BandKind.MEASURED, f"{_TABLES}: seven FIFOs", 0.2, 0.55)
 _SRL_BAND = ErrorBand(BandKind.MEASURED, f"{_TABLE}: six FIFOs", 0.02, 0.125)
 _CONVERTER_BAND = ErrorBand(BandKind.MEASURED, f"{_TABLE}: ten width converters", 0.0, 0.25)
 
@@ -26,20 +31,16 @@ _CONVERTER_BAND = ErrorBand(BandKind.MEASURED, f"{_TABLE}: ten width converters"
 def fifo(component: str, depth: int, width: int, style: MemoryStyle, capacity: Resources) -> Cost:
     """A FIFO of `depth` words of `width` bits.
 
-    Up to 2 words: two registers, width + 10 LUT (one such FIFO, of 1 bit, has 11). Deeper: SRL = width * ceil(depth/32) LUTs
+    Up to 2 words: two registers and a multiplexer, width + 4 LUT and 2 * width + 4 flip-flops (six of another network, 1 to 128
+    bits wide, within 2 LUT; one of CNV, of 1 bit, has 11 LUT and 10 FF). Deeper: SRL = width * ceil(depth/32) LUTs
     of shift registers, and width + 30 LUT besides, width + 12 flip-flops; block memory instead of SRLs where that is
-    cheaper on the part (never measured).
+    cheaper on the part (never measured). Beyond 2 words all of it depends on the depth through ceil(depth/32) alone, since
+    the depths of block memories are multiples of 32 and nothing is cheaper than one row of shift registers.
     """
     if depth <= MINIMUM_DEPTH:
-        resources = Resources(lut=width + 10, ff=2 * width + 8)
-        return Cost(
-            component,
-            resources,
-            f"{width} + 10, two registers of {width} bits",
-            _TABLE,
-            uncalibrated("one FIFO measured"),
-        )
-    srl = width * ceil_div(depth, _SRL_WORDS)
+        resources = Resources(lut=width + 4, ff=2 * width + 4)
+        return Cost(component, resources, f"{width} + 4, two registers of {width} bits", _TABLES, _REGISTER_BAND)
+    srl = width * ceil_div(depth, SRL_WORDS)
     blocks, ultra = bram18(width, depth), uram(width, depth)
     candidates = {
         MemoryStyle.LUTRAM: Resources(lut=srl),

@@ -15,7 +15,7 @@ from hwmodels.primitives.memory import MemoryStyle, memory
 from hwmodels.resources import Resources
 
 _BASE_LUTS, _BASE_FFS = 150, 104
-_BAND = ErrorBand(BandKind.MEASURED, "postsynth_cnv_w1a1_pynqz2.json: six RTL window generators", 0.065, 0.10)
+_BAND = ErrorBand(BandKind.MEASURED, "vivado_cnv_w1a1.csv: six RTL window generators", 0.065, 0.10)
 _SOURCE = "fitted by eye to FINN's CNV w1a1 after implementation; buffer depth of FINN's convolutioninputgenerator_rtl"
 
 Pair = tuple[int, int]

@@ -6,6 +6,8 @@ multiplexer: the shifter takes two bits of the amount a stage, the small ones fi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from hwmodels.formats import Minifloat
 from hwmodels.rtl.multiplier import TABLE_BITS
 from hwmodels.rtl.verilog import extended, table, vector
@@ -41,20 +43,42 @@ def shift_amount(formats: dict[str, Minifloat], bits: int) -> list[str]:
     return [*lines, f"wire {vector(bits)} shift = {' + '.join(amounts)};"]
 
 
-def shifter(
-    name: str, bits: int, amount: str, amount_bits: int, most: int, *, signed: bool
-) -> tuple[list[str], str, int]:
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of a shifter: bits `low` and up of the amount choose among `choices` multiples; `have` bits become `bits`.
+
+    Three choices where the amount never asks for a fourth: five signals for each bit, so that two bits may share a LUT6.
+    """
+
+    low: int
+    choices: int
+    have: int
+    bits: int
+
+
+def stages(bits: int, most: int) -> list[Stage]:
+    """The stages that shift `bits` bits by up to `most`: two bits of the amount each, the small ones first."""
+    found: list[Stage] = []
+    reached = 0
+    for low in range(0, most.bit_length(), 2):
+        choices = min(most >> low, 3) + 1
+        grown = min(reached + ((choices - 1) << low), most) - reached
+        reached += grown
+        found.append(Stage(low, choices, bits, bits + grown))
+        bits += grown
+    return found
+
+
+def shifter(name: str, bits: int, amount: str, most: int, *, signed: bool) -> tuple[list[str], str, int]:
     """(lines, name of the result, its bits): `name` of `bits` bits times 2^amount, for amounts of up to `most`."""
     lines: list[str] = []
-    reached = 0
-    for low in range(0, amount_bits, 2):
-        high = min(low + 2, amount_bits)
-        grown = min(reached + (1 << high) - (1 << low), most) - reached
-        reached += grown
-        have, bits = bits, bits + grown
-        moved = [_left(name, have, step << low, bits, signed=signed) for step in range(1 << (high - low))]
+    for stage in stages(bits, most):
+        low, bits = stage.low, stage.bits
+        moved = [_left(name, stage.have, step << low, bits, signed=signed) for step in range(stage.choices)]
         chosen = f"{amount}[{low}] ? {moved[1]} : {moved[0]}"
-        if high - low == 2:
+        if stage.choices == 3:
+            chosen = f"{amount}[{low + 1}] ? {moved[2]} : ({chosen})"
+        elif stage.choices == 4:
             chosen = f"{amount}[{low + 1}] ? ({amount}[{low}] ? {moved[3]} : {moved[2]}) : ({chosen})"
         lines.append(f"wire {vector(bits)} x{low} = {chosen};")
         name = f"x{low}"

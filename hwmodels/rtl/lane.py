@@ -164,8 +164,7 @@ def _product_body(lane: Lane, multiplier: str, delayed: _Delay) -> list[str]:
         amount_bits = lane.most_shift.bit_length()
         delayed.lines += shift_amount(exponents, amount_bits)
         amount = delayed.of("shift", amount_bits, "shift")
-        stages, product, bits = shifter(product, bits, amount, amount_bits, lane.most_shift, signed=signed)
-        lines += stages
+        lines, product, bits = shifter(product, bits, amount, lane.most_shift, signed=signed)
     want, _ = lane.type
     if lane.dropped:
         if lane.dropped >= bits:

@@ -74,13 +74,13 @@ def signed_bits(low: int, high: int) -> tuple[int, bool]:
     return (bits_for_range(low, high), True) if low < 0 else (max(high.bit_length(), 1), False)
 
 
-def plans(multiplier: Factor) -> list[tuple[Row, ...]]:
-    """All ways to cut a multiplier into rows: some plain bits first, Booth digits for the rest."""
+def plans(multiplier: Factor, most_plain: int | None = None) -> list[tuple[Row, ...]]:
+    """All ways to cut a multiplier into rows: some plain bits first, at most `most_plain` of them, Booth digits for the rest."""
     top = multiplier.bits - 1
     last = Step.SIGN if multiplier.signed else Step.BIT
     plain = [Row(last if i == top else Step.BIT, i, (i,)) for i in range(multiplier.bits)]
     found = [tuple(plain)]
-    for start in range(2, top):
+    for start in range(2, top if most_plain is None else min(top, most_plain + 1)):
         rows = plain[:start]
         for low in range(start, multiplier.bits, 2):
             high = low + 1 if low < top else top if multiplier.signed else None
@@ -98,7 +98,7 @@ def partial_range(row: Row, multiplier: Factor) -> tuple[int, int]:
     return (-(1 << top), (1 << top) - 1) if negative else (0, (2 << top) - 1)
 
 
-def _widths(rows: tuple[Row, ...], multiplicand: Factor, multiplier: Factor) -> list[tuple[int, bool]]:
+def running_widths(rows: tuple[Row, ...], multiplicand: Factor, multiplier: Factor) -> list[tuple[int, bool]]:
     """(bits, signed) of the running sum after each row, without the low bits below the row's position."""
     widths = []
     for row in rows:
@@ -109,16 +109,19 @@ def _widths(rows: tuple[Row, ...], multiplicand: Factor, multiplier: Factor) -> 
 
 def _cost(rows: tuple[Row, ...], multiplicand: Factor, multiplier: Factor) -> int:
     """LUTs: one per bit of every row but the first, whose bits enter the second row's LUTs."""
-    widths = _widths(rows, multiplicand, multiplier)
+    widths = running_widths(rows, multiplicand, multiplier)
     return sum(bits for bits, _ in widths[1:]) if len(rows) > 1 else multiplicand.bits
 
 
 def best_plan(a: Factor, b: Factor) -> tuple[bool, tuple[Row, ...]]:
-    """(swap, rows): whether `a` is the one cut into rows instead of `b`, and the cheapest rows."""
+    """(swap, rows): whether `a` is the one cut into rows instead of `b`, and the cheapest rows.
+
+    More than three plain bits before digits never are (all pairs of up to 33 bits compared).
+    """
     choices = [
         (_cost(rows, cand, plier), swap, index, rows)
         for swap, cand, plier in ((False, a, b), (True, b, a))
-        for index, rows in enumerate(plans(plier))
+        for index, rows in enumerate(plans(plier, 3))
     ]
     _, swap, _, rows = min(choices)
     return swap, rows
@@ -146,7 +149,7 @@ def _rows_body(
     rows: tuple[Row, ...], multiplicand: tuple[str, Factor], multiplier: tuple[str, Factor], bits: int
 ) -> list[str]:
     (x, factor), (y, other) = multiplicand, multiplier
-    widths = _widths(rows, factor, other)
+    widths = running_widths(rows, factor, other)
     lines = [f"wire {vector(factor.bits + 1)} twice = {{{x}, 1'b0}};"]
     done: list[str] = []  # product bits that no later row touches, least significant first
     for index, (row, (width, _)) in enumerate(zip(rows, widths, strict=True)):

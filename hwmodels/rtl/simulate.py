@@ -1,7 +1,8 @@
 """Simulation of Verilog on many vectors at once: Yosys reads it, NumPy evaluates the and-inverter graph bit-parallel.
 
 No simulator program is needed, and a million vectors of a multiplier take a second. What is simulated can be the design as
-written, or the LUTs, carry chains and registers that it was synthesized to, by the vendor's models of these cells.
+written, or the LUTs, carry chains and registers that it was synthesized to, by the vendor's models of these cells. The same
+vectors can be given to Icarus Verilog instead, where that is installed (:mod:`hwmodels.rtl.icarus`).
 """
 
 from __future__ import annotations
@@ -11,18 +12,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hwmodels.rtl.icarus import Bits, IcarusDesign
 from hwmodels.rtl.reference import Integers
 from hwmodels.rtl.unit import TOP, DotUnit
 from hwmodels.rtl.verilog import RtlError
 from hwmodels.yosys import run_yosys
-
-Bits: TypeAlias = NDArray[np.bool_]
-"""A port on a batch of vectors, least significant bit first: shape (bits, batch)."""
 
 _READ = "read_verilog unit.v\n"
 _WRITE = """proc
@@ -60,6 +59,11 @@ class Graph:
     outputs: Mapping[str, tuple[int, ...]]
     latches: tuple[tuple[int, int, int | None], ...]
     ands: tuple[tuple[int, int, int], ...]
+
+    @property
+    def input_bits(self) -> Mapping[str, int]:
+        """Width of each input port."""
+        return {name: len(literals) for name, literals in self.inputs.items()}
 
 
 def elaborate(text: str, top: str = TOP, family: str | None = None, limit_s: float = 300.0) -> Graph:
@@ -115,12 +119,31 @@ def _ports(kind: str, literals: Sequence[int], named: Mapping[str, str]) -> dict
     return {port: tuple(bits[i] for i in sorted(bits)) for port, bits in found.items()}
 
 
-def run(graph: Graph, cycles: Sequence[Mapping[str, Bits]], seed: int = 0) -> list[dict[str, Bits]]:
+def run(design: Graph | IcarusDesign, cycles: Sequence[Mapping[str, Bits]], seed: int = 0) -> list[dict[str, Bits]]:
     """Outputs in each cycle, before its clock edge; registers without an initial value start at random.
 
     Args:
+        design: a graph, which is evaluated here, or a text that Icarus simulates.
         cycles: for each cycle the input ports, all of one batch size; a clock is not among them.
+
+    Raises:
+        RtlError: an input is missing or has another shape.
+        SimulatorError: Icarus is absent, refuses the text, or does not end in time.
     """
+    _check_inputs({name: bits for name, bits in design.input_bits.items() if name != "clk"}, cycles)
+    return design.run(cycles, seed) if isinstance(design, IcarusDesign) else _evaluate(design, cycles, seed)
+
+
+def _check_inputs(bits: Mapping[str, int], cycles: Sequence[Mapping[str, Bits]]) -> None:
+    for ports in cycles:
+        batch = next(iter(ports.values())).shape[1] if ports else 1
+        for name, width in bits.items():
+            if name not in ports or ports[name].shape != (width, batch):
+                given = ports[name].shape if name in ports else "nothing"
+                raise RtlError(f"input {name} must have the shape {(width, batch)}, but got {given}.")
+
+
+def _evaluate(graph: Graph, cycles: Sequence[Mapping[str, Bits]], seed: int) -> list[dict[str, Bits]]:
     rng = np.random.default_rng(seed)
     batch = next(iter(cycles[0].values())).shape[1] if cycles and cycles[0] else 1
     words = -(-batch // 64)
@@ -141,9 +164,6 @@ def run(graph: Graph, cycles: Sequence[Mapping[str, Bits]], seed: int = 0) -> li
         for name, literals in graph.inputs.items():
             if name == "clk":
                 continue
-            if name not in ports or ports[name].shape != (len(literals), batch):
-                given = ports[name].shape if name in ports else "nothing"
-                raise RtlError(f"input {name} must have the shape {(len(literals), batch)}, but got {given}.")
             for literal, bits in zip(literals, _packed(ports[name], words), strict=True):
                 assign(literal >> 1, bits)
         for variable, left, right in graph.ands:
@@ -180,7 +200,7 @@ def integers(bits: Bits) -> Integers:
 
 def simulate_unit(
     unit: DotUnit,
-    graph: Graph,
+    design: Graph | IcarusDesign,
     weights: NDArray[np.integer],
     activations: NDArray[np.integer],
     clear: NDArray[np.bool_],
@@ -200,5 +220,5 @@ def simulate_unit(
         }
         for w, x, c, e in held
     ]
-    outputs = run(graph, cycles)[late:]
+    outputs = run(design, cycles)[late:]
     return np.array([integers(out["sum"]) for out in outputs], dtype=object)

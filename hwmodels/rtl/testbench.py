@@ -8,6 +8,8 @@ clock as a port; that is how the project's tests run it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,32 +35,79 @@ module {top}_test;
     end
 `endif
     initial begin index = 0; errors = 0; done = 0; end
-    reg {index} index;
+    reg {errors} index;
     reg {width} vectors;
-    wire {sum_width} sum;
-    wire clear, enable;
-    wire {weights_width} weights;
-    wire {activations_width} activations;
-    wire {sum_width} expected;
-    assign {{clear, enable, weights, activations, expected}} = vectors;
-    {top} unit (.clk(clk), .clear(clear), .enable(enable), .weights(weights), .activations(activations), .sum(sum));
+    wire {sum_width} sum, expected;
+    wire known;
+{declared}
+    assign {{{names}, expected, known}} = vectors;
+    {top} unit (.clk(clk), {connected}, .sum(sum));
     always @* case (index)
 {rows}
     default: vectors = 0;
     endcase
-    // what a vector must lead to is seen when its products are in the register
-    reg {sum_width} awaited{declared};
+    // what a vector must lead to is seen {latency} cycles later
+    reg {history} awaited;
     reg {stages} valid;
     initial valid = 0;
     always @(posedge clk) begin
-        awaited <= expected;{passed}
-        valid <= {{valid, index < {count}}};
-        if (valid[{last}] & (sum !== {oldest})) errors <= errors + 1;
+        awaited <= {{awaited, expected}};
+        valid <= {{valid, known}};
+        if (valid[{last}] & (sum !== awaited[{oldest}])) errors <= errors + 1;
         if (index == {end}) done <= 1;
         else index <= index + 1;
     end
 endmodule
 """
+
+
+def bench(
+    top: str,
+    bits: Mapping[str, int],
+    vectors: Sequence[Mapping[str, int]],
+    sums: Sequence[int | None],
+    sum_bits: int,
+    latency: int,
+) -> str:
+    """The text of module `top`_test.
+
+    Args:
+        bits: width of each input of `top` but the clock.
+        vectors: values of these inputs in each cycle.
+        sums: what the output `sum` must show `latency` cycles later, or None where it may show anything.
+    """
+    order = (*bits.items(), ("expected", sum_bits), ("known", 1))
+    width, end = sum(size for _, size in order), len(vectors) + latency + 1
+    index = end.bit_length()
+    rows = []
+    for i, (given, expected) in enumerate(zip(vectors, sums, strict=True)):
+        values = {**given, "expected": (expected or 0) % (1 << sum_bits), "known": int(expected is not None)}
+        word = 0
+        for name, size in order:
+            word = word << size | values[name]
+        rows.append(f"    {index}'d{i}: vectors = {width}'h{word:x};")
+    return _TEXT.format(
+        top=top,
+        errors=vector(index),
+        count=len(vectors),
+        width=vector(width),
+        sum_width=vector(sum_bits),
+        declared="\n".join(f"    wire {vector(size)} {name};" for name, size in bits.items()),
+        names=", ".join(bits),
+        connected=", ".join(f".{name}({name})" for name in bits),
+        rows="\n".join(rows),
+        latency=latency,
+        history=vector(latency * sum_bits),
+        stages=vector(latency),
+        last=latency - 1,
+        oldest=f"{latency * sum_bits - 1}:{(latency - 1) * sum_bits}",
+        end=end,
+    )
+
+
+def joined(codes: NDArray[np.integer], bits: int) -> int:
+    """Codes of any shape side by side in one integer, the first in the lowest bits."""
+    return sum(int(code) << i * bits for i, code in enumerate(codes.ravel().tolist()))
 
 
 def testbench(
@@ -75,34 +124,10 @@ def testbench(
         clear, enable: shape (cycles,); the first cycle must have both, so that no sum is unknown.
     """
     sums = expected_sums(unit, weights[:, None], activations[:, None], clear, enable)[:, 0]
-    lanes, count = unit.lanes, len(weights)
-    w, x, p = unit.weight.bits, unit.activation.bits, unit.bits
-    width = 2 + (w + x) * lanes + p
-    end = count + 2 + int(unit.pipeline)
-    bits = max(end.bit_length(), 1)
-    rows = []
-    for i in range(count):
-        value = int(clear[i]) << 1 | int(enable[i])
-        for codes, size in ((weights[i], w), (activations[i], x)):
-            for code in reversed(codes.tolist()):
-                value = value << size | int(code)
-        value = value << p | int(sums[i]) % (1 << p)
-        rows.append(f"    {bits}'d{i}: vectors = {width}'h{value:x};")
-    late = unit.pipeline
-    return _TEXT.format(
-        top=TOP,
-        errors=vector(bits),
-        count=count,
-        index=vector(bits),
-        width=vector(width),
-        sum_width=vector(p),
-        weights_width=vector(w * lanes),
-        activations_width=vector(x * lanes),
-        rows="\n".join(rows),
-        declared=", awaited_q" if late else "",
-        passed="\n        awaited_q <= awaited;" if late else "",
-        stages=vector(1 + int(late)) if late else "[0:0]",
-        last=int(late),
-        oldest="awaited_q" if late else "awaited",
-        end=end,
-    )
+    w, x = unit.weight.bits, unit.activation.bits
+    bits = {"clear": 1, "enable": 1, "weights": w * unit.lanes, "activations": x * unit.lanes}
+    vectors = [
+        {"clear": int(c), "enable": int(e), "weights": joined(ws, w), "activations": joined(xs, x)}
+        for c, e, ws, xs in zip(clear, enable, weights, activations, strict=True)
+    ]
+    return bench(TOP, bits, vectors, [int(value) for value in sums], unit.bits, 1 + int(unit.pipeline))

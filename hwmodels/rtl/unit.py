@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwmodels.datapath import Datapath, Multiplier, Overflow
-from hwmodels.dot_product import kept_bits
+from hwmodels.datapath import Architecture, Datapath, Multiplier, Overflow
 from hwmodels.formats import ElementFormat
-from hwmodels.primitives.operands import operands
+from hwmodels.primitives.operands import dropped_bits, operands
 from hwmodels.rtl.accumulator import accumulator_module
 from hwmodels.rtl.lane import Lane, factor, lane_modules
 from hwmodels.rtl.multiplier import multiplier_type
@@ -42,13 +41,20 @@ class DotUnit:
             raise RtlError(f"`lanes` must be 1 to {MOST_LANES}, but got lanes={self.lanes}.")
         if self.datapath.multiplier is not Multiplier.LUT:
             raise RtlError("a generated unit multiplies in LUTs, but got multiplier=dsp; use multiplier=lut.")
+        if self.datapath.accumulator.architecture is not Architecture.FIXED:
+            raise RtlError(
+                f"a unit of this kind must have a fixed-point accumulator, but got {self.datapath.accumulator.name}; use "
+                "FloatUnit."
+            )
         product = operands(self.weight, self.activation)
         if self.dropped_bits is None:
-            kept = kept_bits(product, self.lanes, self.bits)
-            object.__setattr__(self, "dropped_bits", 0 if product.is_integer else product.product_bits - kept)
+            object.__setattr__(self, "dropped_bits", dropped_bits(product, self.lanes, self.bits, self.overflow))
         if self.dropped and product.is_integer:
             raise RtlError(f"`dropped_bits` must be 0 for integer formats, but got dropped_bits={self.dropped}.")
-        least = multiplier_type(factor(self.weight), factor(self.activation))[0] if product.is_integer else 2
+        # a proof is about the actual weights: it may fit sums in fewer bits than a product of the largest codes
+        proved = self.overflow is Overflow.IMPOSSIBLE
+        integer_product = product.is_integer and not proved
+        least = multiplier_type(factor(self.weight), factor(self.activation))[0] if integer_product else 2
         if self.bits < least:
             raise RtlError(
                 f"the accumulator must hold at least one product, {least} bits for {self.weight} x {self.activation}, but got "

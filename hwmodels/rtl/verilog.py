@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from hwmodels.errors import BitfrontError
@@ -34,6 +35,19 @@ def module(name: str, ports: Sequence[str], body: Iterable[str]) -> str:
     head = ",\n".join(f"    {port}" for port in ports)
     lines = "\n".join(f"    {line}" if line else "" for line in body)
     return f"module {name} (\n{head}\n);\n{lines}\nendmodule\n"
+
+
+def ports_of(text: str, name: str) -> dict[str, tuple[str, int]]:
+    """(``input`` or ``output``, bits) of every port of a module that :func:`module` wrote, in order.
+
+    Raises:
+        RtlError: the text has no such module.
+    """
+    head = re.search(rf"^module {name} \(\n(.*?)\n\);", text, re.MULTILINE | re.DOTALL)
+    if head is None:
+        raise RtlError(f"a text must hold the module {name}, but does not.")
+    found = re.findall(r"(input|output) (?:wire|reg) (?:\[(\d+):0\] )?(\w+)", head[1])
+    return {port: (kind, int(top or 0) + 1) for kind, top, port in found}
 
 
 def table(target: str, key: str, key_bits: int, values: Sequence[int], bits: int) -> list[str]:

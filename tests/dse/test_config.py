@@ -46,7 +46,7 @@ def test_all_mistakes_are_reported_at_once_with_their_paths():
         "hardware.device[0]:",
         "hardware.colour: unknown key; known here: device,",
         "search.trials: Input should be greater than or equal to 1, but got 0",
-        "workload: a workload must be one of digits-resnet, but got 'mnist'",
+        "workload: a workload must be one of digits-resnet, tiny-llama, tiny-llama-outliers, but got 'mnist'",
     ):
         assert fragment in text
 
@@ -57,15 +57,45 @@ def test_all_mistakes_are_reported_at_once_with_their_paths():
         ({"name": "../escape"}, "name: must be 1 to 64 letters"),
         ({"objectives": ["lut", "dsp"]}, "a front needs a measured quality"),
         ({"objectives": ["top1", "top1"]}, "each may stand once"),
-        ({"objectives": ["top1", "area"]}, r"objectives\[1\]: an objective must be one of top1, loss, lut"),
+        ({"objectives": ["top1", "area"]}, r"objectives\[1\]: an objective must be one of top1, loss, .*, lut,"),
+        (
+            {"objectives": ["perplexity", "lut"]},
+            "the workload must measure them, but it gives top1, loss and not perplexity",
+        ),
+        ({"workload": {"huggingface": "m"}}, "workload.text: this key is required"),
+        (
+            {"workload": {"huggingface": "m", "text": "t", "url": "u"}},
+            "workload.url: unknown key; known here: huggingface,",
+        ),
+        ({"workload": 7}, "workload: Input should be a valid dictionary"),
         ({"space": {"weight": ["int4"]}}, "space.activation: this key is required"),
         (
             {"space": {"weight": ["int4", "int4"], "activation": ["int4"]}},
             "each choice may stand once, but int4 repeats",
         ),
         (
-            {"space": {"weight": ["int4"], "activation": ["int4"], "weight_scaling": ["tensor"]}},
-            "write channel or group32",
+            {"space": {"weight": ["int4"], "activation": ["int4"], "weight_scaling": ["token"]}},
+            "weights are constants with constant scales around zero, but got int8/token",
+        ),
+        (
+            {"space": {"weight": ["int4"], "activation": ["int4"], "activation_scaling": ["channel"]}},
+            "the products of one sum must share their activation scale",
+        ),
+        (
+            {"space": {"weight": ["int4"], "activation": ["int4"], "activation_scaling": ["group32"]}},
+            "activation groups are dynamic, but got int8/group32; write group32_dynamic",
+        ),
+        (
+            {"space": {"weight": ["int4"], "activation": ["int4"], "weight_rule": ["max"]}},
+            r"space.weight_rule\[0\]: a scale rule must be absmax, mse or like percentile99.9, but got 'max'",
+        ),
+        (
+            {"rules": {"layers": [{"match": "stem"}]}},
+            r"rules.layers\[0\]: an override must change a format or a scaling, but the one for 'stem' changes none",
+        ),
+        (
+            {"rules": {"layers": [{"match": "stem", "weight": "int99"}]}},
+            r"rules.layers\[0\].weight: .* must be 2 to 32, but got bits=99",
         ),
         ({"space": {"weight": ["mxfp4_e2m1"], "activation": ["int4"]}}, "use e2m1 with a group scale"),
         (

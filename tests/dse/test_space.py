@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from dse.config import parse_config
-from dse.space import AXES, SpaceError, choice_key, hardware_choices, make_space, variants
+from dse.space import AXES, SpaceError, choice_key, hardware_choices, has_minifloat, make_space, variants
 from dse.template import render
 from hwmodels.datapath import Multiplier
 
@@ -53,13 +53,36 @@ def test_distinct_choices_are_distinct_design_points():
 def test_the_accumulator_is_part_of_the_numerics_key_only_if_the_recipe_uses_it():
     space = make_space(config(recipe=["rtn", "axe"], accumulator=["auto", "16", "20"]))
     base = dict.fromkeys(AXES, "") | {"weight": "int4", "activation": "int4", "weight_scaling": "channel"}
-    base |= {"activation_scaling": "tensor", "tile": "none"}
+    base |= {"activation_scaling": "tensor", "tile": "none", "weight_rule": "absmax", "activation_rule": "auto"}
 
     def key(recipe, width):
         return space.spec(base | {"recipe": recipe, "accumulator": width}).key
 
     assert key("rtn", "16") == key("rtn", "20") == key("rtn", "auto")
     assert key("axe", "16") != key("axe", "20")
+
+
+def test_dynamic_scales_are_those_of_the_largest_values():
+    rules = ["auto", "absmax", "mse"]
+    space = make_space(
+        config(activation_scaling=["tensor", "token"], activation_rule=rules, weight_rule=["absmax", "mse"])
+    )
+    assert {c["activation_rule"] for c in space if c["activation_scaling"] == "token"} == {"auto", "absmax"}
+    assert {c["activation_rule"] for c in space if c["activation_scaling"] == "tensor"} == set(rules)
+    assert len({space.spec(c).key for c in space}) == space.size()
+
+
+def test_exceptions_of_layers_are_part_of_every_point():
+    data = yaml.safe_load(render("digits-resnet", "x"))
+    data["rules"]["layers"] = [{"match": "depthwise", "weight": "e3m2", "weight_scaling": "tensor"}]
+    with_exceptions = parse_config(yaml.safe_dump(data))
+    assert parse_config(with_exceptions.as_yaml()) == with_exceptions
+    choice = next(iter(make_space(with_exceptions)))
+    spec = make_space(with_exceptions).spec(choice)
+    plain = make_space(parse_config(render("digits-resnet", "x"))).spec(choice)
+    assert spec.overrides[0].as_dict() == {"match": "depthwise", "weight": "e3m2", "weight_scaling": "tensor"}
+    assert spec.key != plain.key
+    assert (has_minifloat(spec), has_minifloat(plain)) == (True, False)
 
 
 def test_minifloats_have_no_dsp_variant():

@@ -65,7 +65,7 @@ def numerics_of(
     activation_scaling: str = "tensor",
 ) -> Numerics:
     """The same formats and accumulator everywhere."""
-    block = weight.startswith("mx")
+    block = weight.startswith(("mx", "nv"))
     weights = tensor_quant(parse_format(weight), None if block else parse_scaling(scaling))
     site = tensor_quant(parse_format(activation), parse_scaling(activation_scaling))
     return Numerics(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwmodels.catalog import CATALOG, integers, minifloats, parse_element, parse_format
-from hwmodels.formats import BlockFormat, FormatError, IntFormat, Minifloat, NumberFormat, Specials
+from hwmodels.formats import E8M0, OCP_E4M3, BlockFormat, FormatError, IntFormat, Minifloat, NumberFormat, Specials
 
 # golden: name, bits, largest finite value on a scale of 1 (of the element of a block format)
 GOLDEN = {
@@ -28,6 +28,8 @@ GOLDEN = {
     "mxfp6_e2m3": (6, 7.5),
     "mxfp4_e2m1": (4, 6),
     "mxint8": (8, 127),
+    "nvfp4_e2m1": (4, 6),
+    "nvint4": (4, 7),
 }
 
 
@@ -57,7 +59,12 @@ formats: st.SearchStrategy[NumberFormat] = st.one_of(
         subnormals=st.booleans(),
     ),
     st.builds(Minifloat, st.integers(1, 5), st.integers(0, 5), signed=st.just(False)),
-    st.builds(BlockFormat, st.sampled_from([*integers(), *minifloats()]), st.sampled_from([8, 16, 32, 64])),
+    st.builds(
+        BlockFormat,
+        st.sampled_from([*integers(), *minifloats()]),
+        st.sampled_from([8, 16, 32, 64]),
+        st.sampled_from([E8M0, OCP_E4M3]),
+    ),
 )
 
 
@@ -94,6 +101,7 @@ def test_bare_fp8_is_refused_with_the_choices(bare: str, choices: list[str]) -> 
         ("int8u", "a format must be named like int4, uint8"),
         ("mxfp5_e2m1", "has 4 bits, but got mxfp5; write mxfp4_e2m1"),
         ("mxfloat", "a block format must be one of mxfp8_e4m3"),
+        ("nvfp5_e2m1", "has 4 bits, but got nvfp5; write nvfp4_e2m1"),
     ],
 )
 def test_unknown_names_are_refused(name: str, text: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hwmodels.finn.attrs import read_attrs
 from hwmodels.finn.datatypes import parse_finn_type
-from hwmodels.finn.errors import FinnModelError, divisors
+from hwmodels.finn.errors import FinnModelError
 from hwmodels.finn.folding import (
     FINN_EXAMPLES_WEIGHT_STREAM_BITS,
     FINN_WEIGHT_STREAM_BITS,
@@ -23,6 +23,7 @@ from hwmodels.finn.specialize import mvau_backend, vvau_backend
 from hwmodels.finn.uncosted import ChannelStream, Pool
 from hwmodels.finn.vvau import Vvau
 from hwmodels.finn.window_rtl import WindowRtl
+from hwmodels.ops import divisors
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "finn"
 NETWORKS = json.loads((GOLDEN / "networks_finn_v0.10.1.json").read_text())

@@ -8,7 +8,7 @@ import pytest
 from hwmodels.errors import BitfrontError
 from hwmodels.finn.attrs import NODE_OPERATORS, cost_attrs
 from hwmodels.finn.datatypes import FinnType, parse_finn_type
-from hwmodels.finn.errors import FinnModelError, divisors
+from hwmodels.finn.errors import FinnModelError
 from hwmodels.finn.parts import dsp_block
 from hwmodels.finn.rows import cost_row
 from hwmodels.finn.streams import WidthConverter
@@ -211,8 +211,3 @@ def test_parts() -> None:
 
 def test_a_converter_of_equal_widths_costs_nothing() -> None:
     assert WidthConverter(in_width=24, out_width=24).resources() == Resources()
-
-
-def test_divisors() -> None:
-    for number in range(1, 200):
-        assert divisors(number) == tuple(d for d in range(1, number + 1) if number % d == 0)

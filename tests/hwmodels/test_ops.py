@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwmodels.datapath import Accumulator, TensorQuant
+from hwmodels.finn.errors import FinnModelError, require_divides
 from hwmodels.formats import IntFormat
 from hwmodels.ops import (
     Add,
@@ -17,12 +18,24 @@ from hwmodels.ops import (
     Requantize,
     ShapeError,
     divisors,
+    known_divisors,
 )
 
 
 @given(st.integers(1, 5000))
 def test_divisors_are_all_divisors(n: int) -> None:
     assert divisors(n) == tuple(d for d in range(1, n + 1) if n % d == 0)
+    assert known_divisors(n) == divisors(n)
+
+
+def test_a_refusal_of_a_number_without_end_is_worded_at_once():
+    """A prime and twice a prime of 31 digits, whose divisors would take 10^15 steps to look for."""
+    huge = 10**30 + 57
+    assert known_divisors(huge) == (1, huge)
+    with pytest.raises(ShapeError, match=f"cols={2 * huge}; divisors near 7: 1, 2"):
+        Folding(1, 7).check(MatVec("a", 64, 2 * huge, 1, "input"))
+    with pytest.raises(FinnModelError, match=f"MW={2 * huge}; divisors near 7: 2, {huge}"):
+        require_divides("SIMD", 7, "MW", 2 * huge)
 
 
 @given(st.integers(1, 48), st.integers(1, 48), st.integers(1, 30), st.data())

@@ -1,5 +1,6 @@
 """Windows, FIFOs, converters, requantizers, adds and pools: FINN's CNV after implementation, and properties."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from hwmodels.devices import get_device
 from hwmodels.formats import ElementFormat
 from hwmodels.primitives.cost import BandKind
 from hwmodels.primitives.elementwise import add, pool
-from hwmodels.primitives.memory import MemoryStyle, price
-from hwmodels.primitives.requantize import Rescale, _Requantizer, requantize
-from hwmodels.primitives.scale import scale_multiplier
+from hwmodels.primitives.memory import MemoryStyle, memory, price, vivado_style
+from hwmodels.primitives.requantize import Rescale, requantize, search_thresholds
+from hwmodels.primitives.scale import scale_slices
 from hwmodels.primitives.stream import duplicate, fifo, width_converter
 from hwmodels.primitives.window import WindowShape, window
 from hwmodels.resources import Resources
@@ -104,19 +105,30 @@ def test_fifo_after_implementation_lies_within_the_stated_band(number: int) -> N
     assert cost.resources.ff == measured["FF"]
 
 
-def test_least_fifo_after_implementation() -> None:
+def test_least_fifos_after_implementation() -> None:
+    """Six of 1 to 128 bits in an accelerator of 2-bit weights; one in CNV has 6 LUT and 4 FF more."""
+    table = Path(__file__).parents[2] / "hwmodels/calibration/vivado_unsw_mlp_w2a2.csv"
+    with table.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["op"] == "StreamingFIFO_rtl" and row["depth"] == "2"]
+    assert len(rows) == 6
+    for row in rows:
+        resources = fifo("FIFO", 2, int(row["width"]), MemoryStyle.AUTO, CAPACITY).resources
+        assert abs(resources.lut - int(row["measured_lut"])) <= 1
+        assert abs(resources.ff - int(row["measured_ff"])) <= 1
     measured = POST_SYNTH["other_post_synth"][f"{PREFIX}StreamingFIFO_rtl_6"]
-    cost = fifo("FIFO", 2, 1, MemoryStyle.AUTO, CAPACITY)
-    assert (cost.resources.lut, cost.resources.ff) == (measured["LUT"], measured["FF"])
+    least = fifo("FIFO", 2, 1, MemoryStyle.AUTO, CAPACITY).resources
+    assert (measured["LUT"] - least.lut, measured["FF"] - least.ff) == (6, 4)
 
 
 def test_thresholds_after_implementation() -> None:
     """One unit of eight search steps on 9-bit sums: 71 LUT and 243 FF beside the memory, which is in block RAM there."""
     measured = POST_SYNTH["other_post_synth"][f"{PREFIX}Thresholding_rtl_0"]
-    plenty = Resources(lut=1, bram18=10**9)  # a part on which block RAM costs nothing
-    search = _Requantizer(9, parse_element("uint8"), 3, 1, MULTIPLY, 1, "xc7", plenty).thresholds()
-    assert abs(search.resources.lut / measured["LUT"] - 1) < 0.02
-    assert abs(search.resources.ff / measured["FF"] - 1) < 0.02
+    search = search_thresholds(9, parse_element("uint8"), 3, 1, family="xc7", capacity=CAPACITY)
+    stored = Resources.sum(
+        memory("thresholds", 9, 3 << stage, vivado_style(9, 3 << stage), CAPACITY).resources for stage in range(8)
+    )
+    assert abs((search.resources.lut - stored.lut) / measured["LUT"] - 1) < 0.02
+    assert abs((search.resources.ff - stored.ff) / measured["FF"] - 1) < 0.02
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
@@ -143,32 +155,35 @@ def test_the_cheaper_requantizer_is_built_and_passes_save(
 ) -> None:
     def cost(sum_bits: int, count: int, turns: int, rescale: Rescale = MULTIPLY):
         made = requantize(sum_bits, output, 64, count, rescale, passes=turns, family="xcup", capacity=CAPACITY)
-        return made.resources
+        return Resources.sum(cost.resources for cost in made)
 
     once = cost(bits, lanes, passes)
     assert once.lut > 0
     assert once.ff > 0
     assert price(cost(bits, lanes, 16), CAPACITY) <= price(cost(bits, lanes, 1), CAPACITY)
-    assert price(once, CAPACITY) <= price(cost(bits + 1, lanes, passes), CAPACITY)
+    # a wider sum may be cut into rows in a better way: LUTs then fall by less than a percent
+    assert price(once, CAPACITY) <= 1.01 * price(cost(bits + 1, lanes, passes), CAPACITY)
     wires = Rescale(power_of_two=True, per_channel=False)
     assert price(cost(bits, lanes, passes, wires), CAPACITY) <= price(once, CAPACITY)
 
 
 def test_scales_on_dsp_slices_take_no_luts() -> None:
     rescale = Rescale(power_of_two=False, per_channel=True, dsp="DSP48E2")
-    on_dsp = requantize(24, parse_element("int8"), 64, 4, rescale, family="xcup", capacity=CAPACITY)
-    on_lut = requantize(24, parse_element("int8"), 64, 4, MULTIPLY, family="xcup", capacity=CAPACITY)
-    assert on_dsp.resources.dsp == 4
-    assert on_dsp.resources.lut < on_lut.resources.lut
-    assert scale_multiplier(28, dsp="DSP48E2", family="xcup")[0].dsp == 2
-    assert scale_multiplier(24, dsp="DSP58", family="versal")[0].dsp == 1
+    on_dsp, on_lut = (
+        requantize(24, parse_element("int8"), 64, 4, each, family="xcup", capacity=CAPACITY)[0].resources
+        for each in (rescale, MULTIPLY)
+    )
+    assert on_dsp.dsp == 4
+    assert on_dsp.lut < on_lut.lut
+    assert scale_slices(28, "DSP48E2")[0].dsp == 2
+    assert scale_slices(24, "DSP58")[0].dsp == 1
 
 
 def test_conversion_back_to_a_minifloat_is_paid_for() -> None:
     """The conversion that "Shedding the Bits" leaves out: a power-of-two rescale to 8 bits, integer and minifloat."""
     wires = Rescale(power_of_two=True, per_channel=False)
     int8, e4m3, e5m2 = (
-        requantize(24, parse_element(name), 2048, 1, wires, family="xcup", capacity=CAPACITY).resources.lut
+        requantize(24, parse_element(name), 2048, 1, wires, family="xcup", capacity=CAPACITY)[0].resources.lut
         for name in ("int8", "finite_e4m3", "finite_e5m2")
     )
     assert int8 < e4m3 < e5m2

@@ -3,14 +3,13 @@
 Needs Yosys: the extra `synth`, or `yosys` on the PATH. Without it these tests fail and say so.
 """
 
-import csv
 import json
 import re
 
 import pytest
+from prototype import rows, table_format
 
 from hwmodels import synth, yosys
-from hwmodels.calibration.fit import TABLE, table_format
 from hwmodels.datapath import Accumulator, Datapath, Overflow, tensor_quant
 from hwmodels.devices import Family
 from hwmodels.lut_packing import Lut, packed_sites
@@ -26,17 +25,8 @@ def unit(weight, activation, lanes=8, bits=24):
 
 
 def prototype(weight, activation, lanes):
-    with TABLE.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if (row["kind"], row["impl"], row["wfmt"], row["afmt"], row["lanes"]) == (
-                "dot",
-                "shift",
-                weight,
-                activation,
-                str(lanes),
-            ):
-                return row
-    raise AssertionError((weight, activation, lanes))
+    (row,) = rows("dot", impl="shift", wfmt=weight, afmt=activation, lanes=str(lanes))
+    return row
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from hwmodels.catalog import parse_element
 from hwmodels.datapath import TensorQuant, parse_scaling
-from workloads.numerics import NumericsSpec
+from workloads.numerics import NumericsSpec, Override
 from workloads.recipes import parse_recipe
+from workloads.scale_rule import parse_scale_rule
 
 
 class TinyResNet(nn.Module):
@@ -72,6 +73,9 @@ def spec(
     residual: str | None = "int8",
     bits: int | None = None,
     tile: int | None = None,
+    weight_rule: str = "absmax",
+    activation_rule: str | None = None,
+    overrides: tuple[Override, ...] = (),
 ) -> NumericsSpec:
     """A specification by names."""
     return NumericsSpec(
@@ -82,4 +86,7 @@ def spec(
         residual=None if residual is None else parse_element(residual),
         accumulator_bits=bits,
         tile_size=tile,
+        weight_rule=parse_scale_rule(weight_rule),
+        activation_rule=None if activation_rule is None else parse_scale_rule(activation_rule),
+        overrides=overrides,
     )

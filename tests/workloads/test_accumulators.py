@@ -103,7 +103,7 @@ def test_narrower_accumulators_cost_accuracy() -> None:
     with torch.no_grad():
         wanted = MODEL(x)
         errors = [
-            float((_quantize("int4", "int4", "axe", bits=p, edge="int4").module(x) - wanted).square().mean())
+            float((_quantize("int4", "int4", "axe", bits=p, edge="int4").network(x) - wanted).square().mean())
             for p in (14, 11, 9)
         ]
     assert errors == sorted(errors)

@@ -1,0 +1,251 @@
+"""What an accelerator consists of and what each part costs: operators, and the streams between them.
+
+A stream between operators passes a FIFO of the least depth, and a width converter where the two widths differ. Three
+pairs are one unit and have no FIFO: a window and its layer, and whatever feeds a requantizer. The earlier of the two
+streams into a residual add waits in a deeper FIFO: ceil(difference of first-output cycles * words per frame / interval)
+words, since it keeps producing at the frame rate while the other branch fills (derived).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from operator import attrgetter, mul
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwmodels.compute_cost import compute_costs
+from hwmodels.datapath import Granularity, Multiplier, ScaleKind, TensorQuant
+from hwmodels.devices import Device
+from hwmodels.formats import ElementFormat
+from hwmodels.moments import Lead, lead
+from hwmodels.operators import other_sites
+from hwmodels.ops import (
+    Compute,
+    Depthwise,
+    Duplicate,
+    Lookup,
+    MatMul,
+    MatVec,
+    Norm,
+    Normalize,
+    Operator,
+    Requantize,
+    Rotate,
+    Table,
+    Window,
+)
+from hwmodels.pacing import Pacing, require_choices
+from hwmodels.primitives.cost import Cost
+from hwmodels.primitives.hls import parallel_thresholds
+from hwmodels.primitives.memory import MemoryStyle
+from hwmodels.primitives.requantize import Rescale, requantize
+from hwmodels.primitives.shell import shell
+from hwmodels.primitives.stream import MINIMUM_DEPTH, fifo, width_converter
+from hwmodels.report import CostError
+from hwmodels.stream_unit import stream_unit_cost
+from hwmodels.varying import Varying, derive
+
+__all__ = ["Component", "Waiting", "Wiring", "require_choices", "waiting_fifo", "waiting_words"]
+
+Costs: TypeAlias = tuple[Cost, ...]
+Whole = TypeVar("Whole", int, NDArray[np.int64])
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """What costs something in the operator `layer`."""
+
+    layer: str
+    costs: Varying[Costs]
+
+
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """The FIFO of a stream that comes `leads` cycles before others it is joined with, at most 0 if it is the last.
+
+    Attributes:
+        width: of a word, in bits.
+        words: per frame.
+    """
+
+    layer: str
+    leads: tuple[Lead, ...]
+    width: Varying[int]
+    words: Varying[int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Stream:
+    """What leaves an operator: values per cycle, bits of each, values per frame."""
+
+    lanes: Varying[int]
+    bits: Varying[int]
+    values: int
+
+
+class Wiring(Pacing):
+    """The accelerator of a network; arguments and attributes as of :class:`~hwmodels.pacing.Pacing`."""
+
+    @cached_property
+    def _known(self) -> dict[Compute, dict[Hashable, Sequence[Costs]]]:
+        """What layers cost, by shape."""
+        return {}
+
+    def _output(self, op: Operator) -> _Stream:
+        match op:
+            case MatVec() | Depthwise():
+                return _Stream(self.count(op), self.sum_bits(op), op.rows * op.vectors)
+            case Window():
+                taps, pixels = op.kernel[0] * op.kernel[1], op.output_size[0] * op.output_size[1]
+                lanes = derive(lambda lanes: lanes.count * (taps if lanes.parallel else 1), self.lanes[op.name])
+                return _Stream(lanes, self.bits(op.site), op.channels * taps * pixels)
+            case Requantize() | Duplicate() | Lookup():
+                return _Stream(self.count(op), self.bits(op.site), op.channels * op.vectors)
+            case Table():
+                return _Stream(self.count(op), self.bits(op.output), op.channels * op.vectors)
+            case _:
+                return _Stream(self.count(op), self.sum_bits(op), op.channels * op.vectors)
+
+    def _input_lanes(self, op: Operator) -> Varying[int]:
+        """Values per cycle that `op` reads from each of its inputs."""
+        match op:
+            case MatVec():
+                return derive(attrgetter("simd"), self.foldings[op.name])
+            case Depthwise():
+                return derive(lambda folding: folding.pe * folding.simd, self.foldings[op.name])
+            case _:
+                return self.count(op)
+
+    def components(self) -> Iterator[Component | Waiting]:
+        """One operator after the other: the streams into it, then the operator; the shell if it is asked for."""
+        for op in self.network.operators:
+            producers = [self.operators[name] for name in self.feeds[op.name]]
+            for place, producer in enumerate(producers):
+                # what is stored is written as it comes, into memory instead of a FIFO
+                stored = isinstance(op, MatMul) and place == 1
+                leads = [lead(self.ready[producer.name], self.ready[other.name]) for other in producers if not stored]
+                yield from self._stream(producer, op, tuple(each for each in leads if each.most > 0), stored)
+            yield Component(op.name, self._operator(op))
+        if self.options.shell:
+            yield Component("shell", Varying((shell(),)))
+
+    def _stream(
+        self, producer: Operator, consumer: Operator, leads: tuple[Lead, ...], stored: bool
+    ) -> Iterator[Component | Waiting]:
+        """The FIFO (at the narrower side) and the width converter of one edge."""
+        stream, capacity = self._output(producer), self.device.resources
+        width = derive(mul, stream.lanes, stream.bits)
+        wanted = width if stored else derive(mul, self._input_lanes(consumer), stream.bits)
+        fused = isinstance(consumer, Requantize) or isinstance(producer, Window)
+        if not fused:
+            narrow = derive(min, width, wanted)
+            if leads:
+                words = derive(lambda bits, width: -(-stream.values * bits // width), stream.bits, narrow)
+                yield Waiting(consumer.name, leads, narrow, words)
+            else:
+                yield Component(
+                    consumer.name,
+                    derive(lambda bits: (fifo("FIFO", MINIMUM_DEPTH, bits, MemoryStyle.AUTO, capacity),), narrow),
+                )
+        yield Component(
+            consumer.name,
+            derive(lambda given, taken: () if given == taken else (width_converter(given, taken),), width, wanted),
+        )
+
+    def _operator(self, op: Operator) -> Varying[Costs]:
+        match op:
+            case MatVec() | Depthwise():
+                nameless = replace(op, name="", site="")  # layers of equal shape are costed once
+                return derive(
+                    lambda path, folding: compute_costs(nameless, path, folding, self.device, self.options),
+                    self.datapaths[op.name],
+                    self.foldings[op.name],
+                    known=self._known.setdefault(nameless, {}),
+                )
+            case Requantize():
+                return self._requantizer(op)
+            case _:
+                dsp = self.device.dsp if self.options.multiplier is Multiplier.DSP else None
+                return derive(
+                    lambda lanes, *quants: (stream_unit_cost(op, lanes, quants, self.device, dsp),),
+                    self.lanes[op.name],
+                    *(self.sites[site] for site in (op.site, *other_sites(op))),
+                )
+
+    def _requantizer(self, op: Requantize) -> Varying[Costs]:
+        source, lanes = self.operators[op.source], self.lanes[op.name]
+        family, capacity = self.device.family.value, self.device.resources
+        output = derive(lambda quant: _ungrouped(op, quant), self.sites[op.site])
+        if self.is_inside(op):
+            return derive(
+                lambda bits, output, lanes: (
+                    parallel_thresholds(bits, output.bits, op.channels // lanes.count, lanes.count),
+                ),
+                self.sum_bits(source),
+                output,
+                lanes,
+            )
+        return derive(
+            lambda bits, output, rescale, lanes: requantize(
+                bits,
+                output,
+                op.channels,
+                lanes.count,
+                rescale,
+                passes=lanes.passes,
+                family=family,
+                capacity=capacity,
+            ),
+            self.sum_bits(source),
+            output,
+            self._rescale(source, op),
+            lanes,
+        )
+
+    def _rescale(self, source: Operator, op: Requantize) -> Varying[Rescale]:
+        """The scale of the source's sums over that of the site: a product of weight, input and output scales.
+
+        A layer with weights has a bias per channel (its own, or that of the normalization folded into it), a normalization a
+        gain per channel, LayerNorm a bias as well. 1 / sqrt(block) of a rotation is no power of two where log2(block) is odd.
+        """
+        gained = isinstance(source, Normalize)
+        biased = isinstance(source, MatVec | Depthwise) and not isinstance(source, MatMul)
+        biased |= isinstance(source, Normalize) and source.kind is Norm.LAYER
+        even = not (isinstance(source, Rotate) and source.block.bit_length() % 2 == 0)
+        dsp = self.device.dsp if self.options.multiplier is Multiplier.DSP else None
+        quants = [self.sites[op.site], self.sites[source.site]]
+        if isinstance(source, MatVec | Depthwise):
+            quants.append(derive(attrgetter("weight"), self.datapaths[source.name]))
+        return derive(
+            lambda *scalings: Rescale(
+                power_of_two=even and all(scaling.kind is ScaleKind.POWER_OF_TWO for scaling in scalings),
+                per_channel=gained or any(scaling.granularity is not Granularity.TENSOR for scaling in scalings),
+                bias=biased,
+                dsp=dsp,
+            ),
+            *(derive(attrgetter("scaling"), quant) for quant in quants),
+        )
+
+
+def waiting_words(lead: Whole, words: Whole, interval: Whole) -> Whole:
+    """Words of a stream that come in during its `lead` cycles, of `words` in the `interval` cycles of a frame."""
+    return -(-lead * words // interval)
+
+
+def waiting_fifo(words: int, width: int, device: Device) -> Cost:
+    """The FIFO in which `words` words of `width` bits wait."""
+    name = "residual FIFO" if words else "FIFO"
+    return fifo(name, MINIMUM_DEPTH + words, width, MemoryStyle.AUTO, device.resources)
+
+
+def _ungrouped(op: Requantize, output: TensorQuant) -> ElementFormat:
+    if output.scaling.granularity is Granularity.GROUP:
+        raise CostError(
+            f"activations that are requantized must have tensor or channel scales, but site {op.site!r} has "
+            f"{output}; give the group scale to the weights."
+        )
+    return output.format

@@ -1,0 +1,1 @@
+"""Language workloads: text, tokenizer, decoder, training and checkpoint of each."""
