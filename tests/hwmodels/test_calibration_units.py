@@ -10,9 +10,9 @@ from hwmodels.calibration import (
     hadamard_constants,
     requantize_constants,
 )
-from hwmodels.calibration.elementwise_points import points as elementwise_points
-from hwmodels.calibration.hadamard_points import points as hadamard_points
-from hwmodels.calibration.requantize_points import points as requantize_points
+from hwmodels.calibration.elementwise_points import units as elementwise_units
+from hwmodels.calibration.hadamard_points import units as hadamard_units
+from hwmodels.calibration.requantize_points import units as requantize_units
 from hwmodels.catalog import parse_element
 from hwmodels.devices import get_device
 from hwmodels.primitives.carry import carry_blocks
@@ -46,16 +46,16 @@ def share(flags) -> float:
 
 
 @pytest.mark.parametrize(
-    ("rows", "points"),
-    [(REQUANTIZERS, requantize_points), (TRANSFORMS, hadamard_points), (ELEMENTWISE, elementwise_points)],
+    ("rows", "units"),
+    [(REQUANTIZERS, requantize_units), (TRANSFORMS, hadamard_units), (ELEMENTWISE, elementwise_units)],
     ids=["requantize", "hadamard", "elementwise"],
 )
-def test_every_planned_point_is_in_its_table(rows, points) -> None:
-    assert [(row.use, row.family) for row in rows] == [
-        (point.columns["use"], str(point.design.family)) for point in points()
-    ]
-    assert {row.use for row in rows} == {"fit", "test"}
-    assert {row.family for row in rows} == {"xc7", "xcup"}
+def test_the_table_holds_every_planned_unit(rows, units) -> None:
+    planned = list(units())
+    assert [(row.unit, row.use) for row in rows if row.family == "xcup"] == planned
+    assert {row.unit for row in rows if row.family == "xc7"} < {unit for unit, _ in planned}
+    fitted = {unit for unit, use in planned if use == "fit"}
+    assert not fitted & {unit for unit, use in planned if use == "test"}
 
 
 def test_the_committed_constants_are_those_of_the_tables() -> None:
@@ -76,14 +76,14 @@ def test_the_committed_constants_are_those_of_the_tables() -> None:
 
 
 def test_errors_on_rows_that_no_fit_saw() -> None:
-    """The aim is 2 % in the median and 5 % at the 90th percentile; adds and pools, small and few, miss it."""
+    """The aim is 2 % in the median and 5 % at the 90th percentile; wide sums to E5 formats and short ones to E2 miss it."""
     assert requantize_constants.TEST[0] <= 0.02
-    assert requantize_constants.TEST[1] <= 0.065
-    assert requantize_constants.RANK_CORRELATION >= 0.995
-    assert elementwise_constants.TEST[0] <= 0.06
-    assert elementwise_constants.TEST[1] <= 0.12
-    assert hadamard_constants.ERRORS[0] <= 0.01
-    assert hadamard_constants.DRAWN[1] <= 0.05
+    assert requantize_constants.TEST[1] <= 0.08
+    assert requantize_constants.RANK_CORRELATION >= 0.998
+    assert elementwise_constants.TEST[0] <= 0.02
+    assert elementwise_constants.TEST[1] <= 0.05
+    assert hadamard_constants.ERRORS[0] == 0
+    assert hadamard_constants.DRAWN[1] <= 0.02
 
 
 def test_seven_series_has_the_same_luts() -> None:
@@ -116,14 +116,11 @@ def test_flip_flops_and_carry_of_requantizers_by_scale() -> None:
 def test_transforms_are_derived_exactly() -> None:
     for row in TRANSFORMS:
         structure = hadamard_structure(row.unit)
-        # synthesized without shift registers: delays are flip-flops; of unsigned words, a first sum has no sign to keep
-        derived = structure.registers + sum(words * bits for words, bits in structure.delays)
-        assert derived == row.ff or (not row.unit.signed and row.ff < derived <= 1.05 * row.ff)
-        if row.unit.words == 1 and not row.unit.signed:
-            assert row.luts <= hadamard_luts(row.unit) <= 1.05 * row.luts
-        elif row.unit.words == 1:
+        # synthesized without shift registers: delays are flip-flops
+        assert structure.registers + sum(words * bits for words, bits in structure.delays) == row.ff
+        assert carry_blocks(structure.chains, row.family) == row.carry8
+        if row.unit.words == 1:
             assert hadamard_luts(row.unit) == row.luts
-            assert carry_blocks(structure.chains, row.family) == row.carry8
 
 
 def test_adds_and_pools() -> None:
@@ -170,7 +167,7 @@ def test_one_scale_for_all_channels_needs_no_memory_and_no_multiplier() -> None:
     assert one_scale < 0.8 * per_channel
     (looked_up,) = made("int4", 5, per_channel=False, bias=False)
     assert "looked up" in looked_up.formula
-    assert looked_up.resources.lut < 40
+    assert looked_up.resources.lut < 10
 
 
 def test_a_wider_sum_than_any_table_can_be_costed() -> None:
