@@ -20,6 +20,7 @@ from hwmodels.estimate import CostModel, CostOptions, CostReport
 from hwmodels.ops import LayerNumerics, Network, Numerics
 from hwmodels.primitives.memory import MemoryStyle
 from workloads.numerics import NumericsSpec
+from workloads.recipes import Preparation, Recipe
 from workloads.registry import WorkloadRef, get_workload
 
 if TYPE_CHECKING:
@@ -63,10 +64,27 @@ class Evaluator:
 
     @cached_property
     def network(self) -> Network:
-        """The operators of the dataflow accelerator."""
+        """The operators of the dataflow accelerator, where no recipe adds any."""
         from workloads.lowering import lower
 
         return lower(self.plan, self.source.name)
+
+    @cached_property
+    def _networks(self) -> dict[tuple[Preparation, ...], Network]:
+        return {(): self.network}
+
+    def network_of(self, recipe: Recipe) -> Network:
+        """The operators of the network that a recipe prepares.
+
+        Raises:
+            PreparationError: see :meth:`Engine.prepared`.
+        """
+        from workloads.lowering import lower
+
+        if recipe.preparations not in self._networks:
+            plan = self.engine.prepared(recipe.preparations).plan
+            self._networks[recipe.preparations] = lower(plan, self.source.name)
+        return self._networks[recipe.preparations]
 
     @cached_property
     def test_set(self) -> tuple[Tensor, Tensor]:
@@ -133,14 +151,15 @@ class Evaluator:
         """Formats per layer and site, with proved widths, or (None) the least widths that could ever be proved."""
         from workloads.assign import assign, provisional_numerics
 
+        engine = self.engine.prepared(spec.recipe.preparations)
         if widths is None:
             return provisional_numerics(
-                self.network,
-                self.plan,
+                self.network_of(spec.recipe),
+                engine.plan,
                 spec,
-                lambda layer, quant: self.engine.rounded(layer, quant, spec.weight_rule).codes,
+                lambda layer, quant: engine.rounded(layer, quant, spec.weight_rule).codes,
             )
-        formats = assign(self.plan, spec)
+        formats = assign(engine.plan, spec)
         layers = {
             name: LayerNumerics(f.weight, Accumulator(max(spec.accumulator_bits or widths[name], 2), f.tile_size))
             for name, f in formats.layers.items()
@@ -156,8 +175,9 @@ class Evaluator:
         hardware = point.hardware
         numerics = self.numerics(point.numerics, widths)
         device = get_device(hardware.device)
+        network = self.network_of(point.numerics.recipe)
         report = cost_network(
-            self.network, numerics, device, hardware.target_fps, cost_options(hardware), hardware.clock_mhz
+            network, numerics, device, hardware.target_fps, cost_options(hardware), hardware.clock_mhz
         )
         # FINN's folding stops silently where it gets no further
         if report.fps(hardware.clock_mhz) < hardware.target_fps:
@@ -192,16 +212,16 @@ def too_narrow(spec: NumericsSpec, widths: Mapping[str, int]) -> str | None:
 
 
 def precheck(evaluator: Evaluator, point: DesignPoint, utilization: float) -> str | Refusal | None:
-    """What is known of a point before it is quantized, in milliseconds: the reason (text) why it cannot fit its part even
-    with the narrowest accumulators; the refusal of a P that is narrower than those, of a frame rate that no folding reaches
-    or of formats that the cost model does not cover; or None."""
+    """What is known of a point before it is quantized, in milliseconds once its network is prepared: the reason (text) why it
+    cannot fit its part even with the narrowest accumulators; the refusal of a network that cannot be prepared so, of a P that
+    is narrower than those, of a frame rate that no folding reaches or of formats that the cost model does not cover; or None."""
     spec = point.numerics
-    if spec.accumulator_bits is not None and not spec.recipe.uses_accumulator:
-        least = evaluator.numerics(memo_spec(spec), None).layers
-        reason = too_narrow(spec, {name: layer.accumulator.bits for name, layer in least.items()})
-        if reason is not None:
-            return Refusal(status="refused", reason=reason, seconds=0.0)
     try:
+        if spec.accumulator_bits is not None and not spec.recipe.uses_accumulator:
+            least = evaluator.numerics(memo_spec(spec), None).layers
+            reason = too_narrow(spec, {name: layer.accumulator.bits for name, layer in least.items()})
+            if reason is not None:
+                return Refusal(status="refused", reason=reason, seconds=0.0)
         return _exceeded(evaluator.cost(point, None), point, utilization)
     except BitfrontError as error:
         return Refusal(status="refused", reason=str(error), seconds=0.0)

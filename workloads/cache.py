@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TypeVar
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from hwmodels.errors import BitfrontError
 
@@ -54,12 +54,43 @@ class Cache:
         """The value of `key` if it is kept."""
         return self._values[key][0] if key in self._values else None
 
+    def scope(self, name: Hashable) -> Scope:
+        """Keys of their own in the same memory."""
+        return Scope(self, name)
+
     def __len__(self) -> int:
         return len(self._values)
 
 
+@dataclass(frozen=True)
+class Scope:
+    """The values of a cache whose keys are of one name."""
+
+    cache: Cache
+    name: Hashable
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """As :meth:`Cache.get`."""
+        return self.cache.get((self.name, key), make)
+
+    def peek(self, key: Hashable) -> object | None:
+        """As :meth:`Cache.peek`."""
+        return self.cache.peek((self.name, key))
+
+    def scope(self, name: Hashable) -> Scope:
+        """As :meth:`Cache.scope`."""
+        return Scope(self.cache, (self.name, name))
+
+    @property
+    def bytes(self) -> int:
+        """Of the whole cache."""
+        return self.cache.bytes
+
+
 def size_of(value: object) -> int:
-    """Bytes of a value: its tensors and arrays, and 64 for everything else; looks into dataclasses, mappings and tuples."""
+    """Bytes of a value: its tensors and arrays, and 64 for all else; looks into modules, dataclasses, mappings and tuples."""
+    if isinstance(value, nn.Module):
+        return sum(tensor.nbytes for tensor in (*value.parameters(), *value.buffers()))
     if isinstance(value, Tensor | np.ndarray) and value.dtype != object:
         return int(value.nbytes)
     if is_dataclass(value):

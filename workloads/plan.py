@@ -29,7 +29,7 @@ from workloads.graph import (
     trace,
 )
 
-__all__ = ["Layer", "Plan", "PlanError", "Site", "make_plan"]
+__all__ = ["Layer", "Plan", "PlanError", "Site", "make_plan", "plan_graph"]
 
 INPUT_SITE = "input"
 
@@ -95,6 +95,11 @@ class Plan:
     floating: frozenset[str] = frozenset()
 
     @property
+    def nonnegative_input(self) -> bool:
+        """Whether the model's input is known to hold nothing negative."""
+        return any(site.name == INPUT_SITE and site.nonnegative for site in self.sites)
+
+    @property
     def edges(self) -> frozenset[str]:
         """The layers that few bits hurt most: those that read the model's input, and the last one."""
         return frozenset({layer.name for layer in self.layers if layer.site == INPUT_SITE} | {self.layers[-1].name})
@@ -144,12 +149,23 @@ def make_plan(model: nn.Module, example_input: Tensor) -> Plan:
     Raises:
         PlanError: the model holds an operation that is not supported, or no layer with weights.
     """
-    graph = trace(model, example_input)
+    return plan_graph(trace(model, example_input), nonnegative_input=bool((example_input >= 0).all()))
+
+
+def plan_graph(graph: fx.GraphModule, *, nonnegative_input: bool) -> Plan:
+    """The plan of a traced graph (:func:`workloads.graph.trace`), which it takes as its own.
+
+    Args:
+        nonnegative_input: no value of the model's input can be negative.
+
+    Raises:
+        PlanError: the graph holds no layer with weights.
+    """
     computes = [n for n in graph.graph.nodes if kind(graph, n) is Kind.COMPUTE]
     if not computes:
         raise PlanError(f"a model must have a layer with weights, but it has none; supported are {SUPPORTED}.")
     bare = Plan(graph, (), (), _floating(graph))
-    nonnegative = _nonnegative(bare, bool((example_input >= 0).all()))
+    nonnegative = _nonnegative(bare, nonnegative_input)
     anchors: dict[fx.Node, None] = {}  # an ordered set of the nodes with a quantizer of their own
     for node in graph.graph.nodes:
         if _needs_quantizer(bare, node):

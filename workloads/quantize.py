@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -18,15 +18,16 @@ from hwmodels.codec import quantize as quantize_values
 from hwmodels.datapath import Accumulator, ScaleKind, TensorQuant
 from hwmodels.ops import LayerNumerics, Numerics
 from workloads.assign import Assignment, assign, weight_matrix
-from workloads.cache import Cache
+from workloads.cache import Cache, Scope
 from workloads.calibration import Observed, SiteScale, activation_scale, observe
 from workloads.fake_quant import DynamicFakeQuant, FakeQuant
 from workloads.graph import ComputeModule, PlanError
 from workloads.network import Template, make_template, with_parameters
 from workloads.numerics import NumericsSpec
 from workloads.plan import Layer, Plan
+from workloads.prepare import prepare
 from workloads.quantized import LayerResult, QuantizedModel
-from workloads.recipes import Step
+from workloads.recipes import Preparation, Recipe, Step
 from workloads.scale_rule import MSE, ScaleRule
 from workloads.scales import Scales, expand, to_codes, weight_scales
 from workloads.steps import (
@@ -84,12 +85,31 @@ class Engine:
     def __init__(self, model: nn.Module, plan: Plan, calibration_images: Tensor, cache: Cache | None = None) -> None:
         _check_same(model, plan, calibration_images[:1])
         self.plan, self.images = plan, calibration_images
-        self.cache = Cache() if cache is None else cache
+        self.cache: Cache | Scope = Cache() if cache is None else cache
         self.template: Template = make_template(plan)
+
+    def prepared(self, preparations: tuple[Preparation, ...]) -> Engine:
+        """The engine of the network after these preparations: of its plan, on the same images, in the same memory.
+
+        Raises:
+            PreparationError: see :func:`workloads.prepare.prepare`.
+        """
+        if not preparations:
+            return self
+
+        def make() -> tuple[Plan, Template]:
+            plan = prepare(self.prepared(preparations[:-1]).plan, preparations[-1], self.images)
+            return plan, make_template(plan)
+
+        engine = copy.copy(self)
+        engine.plan, engine.template = self.cache.get(("prepared", preparations), make)
+        engine.cache = self.cache.scope(preparations)
+        return engine
 
     def quantize(self, spec: NumericsSpec) -> QuantizedModel:
         """The network quantized as `spec` says. The same arguments give the same codes and logits.
 
+        First the recipe's preparations make another network of the same function, and everything else is done to that one.
         Weights are rounded on scales of spec.weight_rule (:mod:`workloads.scales`), activations on those of
         spec.activation_rule (:mod:`workloads.calibration`); then the recipe's steps run, and each layer's width is proved
         from its final codes. Biases stay float: the requantizer behind the layer absorbs them, and zero points with them.
@@ -97,7 +117,11 @@ class Engine:
         Raises:
             AccumulatorError: a layer needs more than spec.accumulator_bits; the message names it and the width.
             DatapathError, StepError: see :func:`assign`, :func:`apply_steps`.
+            PreparationError: see :func:`workloads.prepare.prepare`.
         """
+        if spec.recipe.preparations:
+            rest = replace(spec, recipe=Recipe(spec.recipe.steps))
+            return self.prepared(spec.recipe.preparations).quantize(rest)
         plan, assignment = self.plan, assign(self.plan, spec)
         weights = {layer.name: assignment.layers[layer.name].weight for layer in plan.layers}
         rounded = {layer.name: self.rounded(layer, weights[layer.name], spec.weight_rule) for layer in plan.layers}

@@ -1,11 +1,17 @@
-"""Post-training quantization recipes as ordered steps. Nothing here knows torch; :mod:`workloads.steps` carries them out.
+"""Post-training quantization recipes as ordered steps. Nothing here knows torch.
+
+A recipe first prepares the float network (:mod:`workloads.prepare`), which leaves its function as it is; then at most one step
+chooses the codes of the weights, and others may follow (:mod:`workloads.steps`).
 
 To add a recipe: one line in :data:`RECIPES`. To add a step: a member of :class:`Step`, its function in
-``workloads/steps.py`` and, if it has demands, a line in :meth:`Recipe.check`.
+``workloads/steps.py`` and, if it has demands, a line in :meth:`Recipe.check`. To add a preparation: a member of
+:class:`Transform`, a row in :data:`NUMBERS` if a number stands in its name, and one in ``workloads/prepare.py``.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,17 +32,76 @@ class Step(StrEnum):
     BIAS_CORRECTION = "bias_correction"  # output mean restored through the bias (arXiv 1906.04721)
 
 
+class Transform(StrEnum):
+    """A way to prepare the float network."""
+
+    ROTATE = (
+        "rotate"  # the residual stream and the heads' values times random Hadamard matrices, merged (arXiv 2404.00456)
+    )
+
+
+@dataclass(frozen=True)
+class Number:
+    """The whole number in a preparation's name, behind its transform.
+
+    Args:
+        what: it is, and what holds for it, in words.
+        holds: whether a number is one.
+        needed: False: the name may stand without one.
+    """
+
+    what: str
+    holds: Callable[[int], bool]
+    needed: bool = True
+
+
+NUMBERS: Mapping[Transform, Number] = {}
+"""The transforms with a number in their names."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """One preparation of the float network.
+
+    Raises:
+        RecipeError: the number is not one of the transform's.
+    """
+
+    transform: Transform
+    number: int | None = None
+
+    def __post_init__(self) -> None:
+        known = NUMBERS.get(self.transform)
+        if known is None:
+            if self.number is not None:
+                raise RecipeError(
+                    f"{self.transform} must stand without a number, but got {self}; write {self.transform}."
+                )
+        elif self.number is None and known.needed:
+            raise RecipeError(
+                f"{self.transform} must have {known.what} in its name, but got none; write {self.transform}32."
+            )
+        elif self.number is not None and not known.holds(self.number):
+            raise RecipeError(f"the number of {self.transform} must be {known.what}, but got {self}.")
+
+    def __str__(self) -> str:
+        """The name: transform and number, as ``hadamard32``."""
+        return f"{self.transform}{'' if self.number is None else self.number}"
+
+
 CHANGES_WEIGHTS = frozenset({Step.GPTQ, Step.GPTQ_FLOAT, Step.AXE})
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Steps after round-to-nearest calibration, in order. The empty recipe is round-to-nearest alone."""
+    """Steps after round-to-nearest calibration, and preparations before it, in order. The empty recipe is rounding alone."""
 
     steps: tuple[Step, ...] = ()
+    preparations: tuple[Preparation, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(set(self.steps)) != len(self.steps):
+        parts = (*(p.transform for p in self.preparations), *self.steps)
+        if len(set(parts)) != len(parts):
             raise RecipeError(f"each step may stand once in a recipe, but got {self.name}.")
         weight_steps = [s for s in self.steps if s in CHANGES_WEIGHTS]
         if len(weight_steps) > 1:
@@ -45,12 +110,14 @@ class Recipe:
                 "a weight change after AXE would void its proof."
             )
         if weight_steps and self.steps[0] != weight_steps[0]:
-            raise RecipeError(f"the step that chooses the weight codes must come first, but got {self.name}.")
+            raise RecipeError(
+                f"the step that chooses the weight codes must come first, or right behind the preparations, but got {self.name}."
+            )
 
     @property
     def name(self) -> str:
         """``rtn`` or the steps joined by +: read back by :func:`parse_recipe`."""
-        return "+".join(self.steps) or "rtn"
+        return "+".join(map(str, (*self.preparations, *self.steps))) or "rtn"
 
     def __str__(self) -> str:
         return self.name
@@ -94,15 +161,27 @@ def parse_recipe(name: str) -> Recipe:
     """The recipe of a name such as ``rtn``, ``gptq`` or ``gptq+bias_correction``.
 
     Raises:
-        RecipeError: a step is unknown or the order is refused.
+        RecipeError: a step is unknown, its number is refused, or the order is.
     """
     text = name.strip().lower()
     if text == "rtn":
         return Recipe()
-    known = {s.value for s in Step}
+    steps: list[Step] = []
+    preparations: list[Preparation] = []
     for part in text.split("+"):
-        if part not in known:
+        stem, digits = _SPLIT.fullmatch(part).groups()  # type: ignore[union-attr]  # it matches every text
+        if part in set(Step):
+            steps.append(Step(part))
+        elif stem not in set(Transform):
+            known = ", ".join(sorted({*Step, *(f"{t}N" if t in NUMBERS else t for t in Transform)}))
+            raise RecipeError(f"a recipe must be rtn or steps of {known} joined by +, but got {name!r}.")
+        elif steps:
             raise RecipeError(
-                f"a recipe must be rtn or steps of {', '.join(sorted(known))} joined by +, but got {name!r}."
+                f"what prepares the float network must come first, but got {name!r}; write {part}+{steps[0]}."
             )
-    return Recipe(tuple(Step(part) for part in text.split("+")))
+        else:
+            preparations.append(Preparation(Transform(stem), int(digits) if digits else None))
+    return Recipe(tuple(steps), tuple(preparations))
+
+
+_SPLIT = re.compile(r"(.*?)(\d{0,9})", re.DOTALL)
