@@ -27,6 +27,7 @@ from hwmodels.catalog import parse_element
 from hwmodels.datapath import Multiplier, TensorQuant, parse_scaling
 from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
+from hwmodels.float_parts import FLOAT_BITS
 from hwmodels.formats import IntFormat
 from workloads.numerics import Override, check_activation, check_weight
 from workloads.recipes import parse_recipe
@@ -159,6 +160,7 @@ class HardwareConfig(_Strict):
     multiplier: Annotated[tuple[Multiplier, ...], Field(min_length=1)] = (Multiplier.LUT,)
     memory: Annotated[tuple[Literal["auto", "bram", "lutram", "uram"], ...], Field(min_length=1)] = ("auto",)
     model: Literal["calibrated", "finn"] = "calibrated"
+    float_bits: Annotated[int, Field(ge=8, le=24)] = FLOAT_BITS
     utilization: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @field_validator("device", "target_fps", "multiplier", "memory", mode="before")

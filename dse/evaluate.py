@@ -17,6 +17,7 @@ from hwmodels.datapath import Accumulator
 from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
 from hwmodels.estimate import CostModel, CostOptions, CostReport
+from hwmodels.float_parts import with_float_parts
 from hwmodels.ops import LayerNumerics, Network, Numerics
 from hwmodels.primitives.memory import MemoryStyle
 from workloads.numerics import NumericsSpec
@@ -67,7 +68,13 @@ class Evaluator:
         """The operators of the dataflow accelerator, where no recipe adds any."""
         from workloads.lowering import lower
 
-        return lower(self.plan, self.source.name)
+        return lower(self.plan, self.source.name, self.context)
+
+    @cached_property
+    def context(self) -> int | None:
+        """Tokens that a decoder's cache holds: those of a window of text. None where samples are no text."""
+        samples = self.calibration_set
+        return samples.shape[1] if samples.ndim == 2 else None
 
     @cached_property
     def _networks(self) -> dict[tuple[Preparation, ...], Network]:
@@ -173,7 +180,7 @@ class Evaluator:
             BitfrontError: no folding reaches the target, or the model does not cover the formats.
         """
         hardware = point.hardware
-        numerics = self.numerics(point.numerics, widths)
+        numerics = with_float_parts(self.network, self.numerics(point.numerics, widths), hardware.float_bits)
         device = get_device(hardware.device)
         network = self.network_of(point.numerics.recipe)
         report = cost_network(
@@ -286,6 +293,7 @@ def _described(point_id: str, choice: Choice | None, point: DesignPoint) -> dict
         "multiplier": str(hardware.multiplier),
         "memory": hardware.memory,
         "model": hardware.model,
+        "float_bits": hardware.float_bits,
         "numerics_key": memo_spec(spec).key,
         "hardware_key": hardware.key,
     }

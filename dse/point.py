@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from hwmodels.datapath import Granularity, Multiplier
+from hwmodels.float_parts import FLOAT_BITS
 from workloads.numerics import NumericsSpec, is_minifloat
 
 
@@ -24,6 +25,7 @@ class Hardware:
         multiplier: primitive of the multipliers.
         memory: weight memory style: auto, bram, lutram or uram.
         model: calibrated or finn.
+        float_bits: of the fixed-point numbers in which norms, attention and the residual stream of a language model compute.
     """
 
     device: str
@@ -32,11 +34,15 @@ class Hardware:
     multiplier: Multiplier = Multiplier.LUT
     memory: str = "auto"
     model: str = "calibrated"
+    float_bits: int = FLOAT_BITS
 
     @property
     def key(self) -> str:
-        """The hardware key: a hash of all fields."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        """The hardware key: a hash of all fields; what has its default since it exists is left out, for equal keys."""
+        described = asdict(self)
+        if self.float_bits == FLOAT_BITS:
+            del described["float_bits"]
+        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class _Asked(_Value):
     multiplier: str | None = None
     memory: str | None = None
     model: str | None = None
+    float_bits: int | None = None
 
 
 class _Measured(_Value):

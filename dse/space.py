@@ -144,6 +144,7 @@ def hardware_choices(config: HardwareConfig) -> tuple[Hardware, ...]:
             multiplier=multiplier,
             memory=memory,
             model=config.model,
+            float_bits=config.float_bits,
         )
         for device, fps, multiplier, memory in itertools.product(
             config.device, config.target_fps, config.multiplier, config.memory

@@ -26,7 +26,7 @@ space:
   # one scale per tensor, output channel or group of input channels (the block size); _po2: powers of two (OCP MX: e2m1 with
   # group32_po2), _e4m3: E4M3 beside one float (NVFP4: e2m1 with group16_e4m3)
   weight_scaling: [channel, channel_po2, group16, group16_po2, group32, group32_po2]
-  # also tensor_asym (zero point, integers); where nothing is requantized on chip (language models): token, group32_po2_dynamic
+  # also tensor_asym (zero point, integers); where layers read vectors and no windows (transformers): token, group32_po2_dynamic
   activation_scaling: [tensor, tensor_po2]
   # rtn: round to nearest; axe: GPTQ whose codes are safe in the accumulator that is asked for (integers only);
   # gptq_float: GPTQ on the float network's inputs, so that all activation formats share its weights (faster)
@@ -51,6 +51,7 @@ hardware:
   multiplier: lut           # lut, dsp (integers only), or [lut, dsp]; with dsp, make dsp an objective too
   memory: auto              # weight memory: auto, bram, lutram, uram; or a list
   model: calibrated         # calibrated, or finn (FINN v0.10.1 compatible, integers only)
+  float_bits: 16            # transformers: of the fixed-point numbers that norms, attention and residual stream compute in
   utilization: 1.0          # share of the part that a design may use
 
 search:

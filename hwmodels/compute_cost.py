@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from hwmodels.accumulator import AccumulatorError
-from hwmodels.datapath import Architecture, Datapath, Multiplier
+from hwmodels.datapath import Architecture, Datapath, Granularity, Multiplier, ScaleKind
 from hwmodels.devices import Device
 from hwmodels.dot_product import cheapest_encoding, unit_lane
 from hwmodels.dsp_cost import dsp_products
@@ -21,6 +21,7 @@ from hwmodels.outer_stage import inner_unit
 from hwmodels.primitives.cost import Cost, ceil_div, ceil_log2, uncalibrated
 from hwmodels.primitives.memory import MemoryStyle, memory
 from hwmodels.primitives.operands import dropped_bits, operands
+from hwmodels.primitives.scale import PO2_SCALE_BITS, SCALE_BITS
 from hwmodels.resources import Resources
 from hwmodels.rtl.structure import pipeline_bits
 from hwmodels.segment import segment_sum_bits
@@ -63,6 +64,8 @@ def compute_costs(
         return hls_costs(op, datapath, folding, device, options)
     products, inner_bits = _products(op, datapath, folding, device, options)
     costs = [products, _matrix_memory(op, datapath, folding, device, options)]
+    if isinstance(op, MatMul) and datapath.weight.scaling.granularity is Granularity.TOKEN:
+        costs.append(_stored_scales(op, datapath, device))
     if segment_products(op, datapath) < op.dot_length:
         costs += segment_costs(op, datapath, folding, device, options, inner_bits, sum_bits(op, datapath))
     folds = op.rows // folding.pe
@@ -116,6 +119,18 @@ def _matrix_memory(op: Compute, datapath: Datapath, folding: Folding, device: De
     values = folding.pe * folding.simd
     depth = op.rows * op.cols // values * copies
     return memory(component, values * datapath.weight.bits, depth, style, device.resources)
+
+
+def _stored_scales(op: MatMul, datapath: Datapath, device: Device) -> Cost:
+    """The scales that stored values bring along, one per token and matrix; kept where and as often as the values are.
+
+    A token is a column of the matrix where what it is multiplied with carries the scales (one per channel), else a row. They
+    are read one at a time.
+    """
+    tokens = op.cols if datapath.activation.scaling.granularity is Granularity.CHANNEL else op.rows
+    width = SCALE_BITS if datapath.weight.scaling.kind is ScaleKind.FLOAT else PO2_SCALE_BITS
+    depth = tokens * op.matrices * (1 if op.cached else 2)
+    return memory("scale memory", width, depth, MemoryStyle.AUTO, device.resources)
 
 
 def _control(op: Compute, folding: Folding) -> Cost:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from hwmodels.datapath import Datapath, ScaleKind, TensorQuant
-from hwmodels.ops import Network, Numerics, Requantize
+from hwmodels.datapath import Datapath, Granularity, ScaleKind, TensorQuant
+from hwmodels.ops import Depthwise, Network, Numerics, Pool, Requantize, Window
 from hwmodels.report import CostError
 
 
 def refuse_uncosted(network: Network, numerics: Numerics) -> None:
     """Refuse a network with a scale that the cost model leaves out.
 
-    Where nothing between the layers is counted (language models compute in floating point there), a dynamic scale is not
-    counted either, and passes.
+    A unit that finds the largest of some values and divides by it is modelled for one vector at a time. So a dynamic scale
+    must be one of a vector or of groups in it, and what reads it a layer without window, whose sums share it.
 
     Raises:
         CostError: names the layer or site, its scale, and what would do.
     """
     for name, layer in numerics.layers.items():
         _refuse_e4m3(f"the weights of layer {name}", layer.weight)
-    requantized = {op.site for op in network.operators if isinstance(op, Requantize)}
+    windowed = {op.site for op in network.operators if isinstance(op, Window | Pool | Depthwise)}
+    several = {op.site for op in network.operators if isinstance(op, Requantize) and op.vectors > 1}
     for name, quant in numerics.sites.items():
         _refuse_e4m3(f"the values of site {name!r}", quant)
-        if requantized and quant.scaling.dynamic:
+        whole = quant.scaling.granularity is Granularity.TENSOR and name in several
+        if quant.scaling.dynamic and (name in windowed or whole):
             raise CostError(
-                "activations between quantized layers must have static scales to be costed, because no unit that finds a "
-                f"maximum and divides by it is modelled, but site {name!r} has {quant}; use tensor or tensor_po2."
+                "activations that a window, a depthwise layer or a pool reads must have static scales to be costed, and all "
+                "others static ones or one per vector, because no unit that finds a maximum over several vectors is modelled, "
+                f"but site {name!r} has {quant}; use tensor or tensor_po2."
             )
 
 

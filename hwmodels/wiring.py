@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwmodels.compute_cost import compute_costs
-from hwmodels.datapath import Granularity, Multiplier, ScaleKind, TensorQuant
+from hwmodels.datapath import Granularity, Multiplier, ScaleKind, Scaling
 from hwmodels.devices import Device
-from hwmodels.formats import ElementFormat
 from hwmodels.moments import Lead, lead
 from hwmodels.operators import other_sites
 from hwmodels.ops import (
@@ -40,12 +39,13 @@ from hwmodels.ops import (
 )
 from hwmodels.pacing import Pacing, require_choices
 from hwmodels.primitives.cost import Cost
+from hwmodels.primitives.dsp_packing import DspBlock
 from hwmodels.primitives.hls import parallel_thresholds
 from hwmodels.primitives.memory import MemoryStyle
-from hwmodels.primitives.requantize import Rescale, requantize
+from hwmodels.primitives.requantize import Rescale
 from hwmodels.primitives.shell import shell
 from hwmodels.primitives.stream import MINIMUM_DEPTH, fifo, width_converter
-from hwmodels.report import CostError
+from hwmodels.requantize_cost import finds_maximum, requantize_costs, ungrouped
 from hwmodels.stream_unit import stream_unit_cost
 from hwmodels.varying import Varying, derive
 
@@ -169,66 +169,70 @@ class Wiring(Pacing):
             case Requantize():
                 return self._requantizer(op)
             case _:
-                dsp = self.device.dsp if self.options.multiplier is Multiplier.DSP else None
                 return derive(
-                    lambda lanes, *quants: (stream_unit_cost(op, lanes, quants, self.device, dsp),),
+                    lambda lanes, *quants: (stream_unit_cost(op, lanes, quants, self.device, self._slice),),
                     self.lanes[op.name],
                     *(self.sites[site] for site in (op.site, *other_sites(op))),
                 )
 
     def _requantizer(self, op: Requantize) -> Varying[Costs]:
         source, lanes = self.operators[op.source], self.lanes[op.name]
-        family, capacity = self.device.family.value, self.device.resources
-        output = derive(lambda quant: _ungrouped(op, quant), self.sites[op.site])
+        bits, output = self.sum_bits(source), self.sites[op.site]
         if self.is_inside(op):
             return derive(
                 lambda bits, output, lanes: (
-                    parallel_thresholds(bits, output.bits, op.channels // lanes.count, lanes.count),
+                    parallel_thresholds(bits, ungrouped(op, output).bits, op.channels // lanes.count, lanes.count),
                 ),
-                self.sum_bits(source),
+                bits,
                 output,
                 lanes,
             )
         return derive(
-            lambda bits, output, rescale, lanes: requantize(
-                bits,
-                output,
-                op.channels,
-                lanes.count,
-                rescale,
-                passes=lanes.passes,
-                family=family,
-                capacity=capacity,
+            lambda bits, output, rescale, lanes: requantize_costs(
+                op, bits, output, rescale, lanes, self.device, self._slice
             ),
-            self.sum_bits(source),
+            bits,
             output,
             self._rescale(source, op),
             lanes,
         )
+
+    @property
+    def _slice(self) -> DspBlock | None:
+        """The slice that multiplies outside of layers with weights, or None for LUTs."""
+        return self.device.dsp if self.options.multiplier is Multiplier.DSP else None
 
     def _rescale(self, source: Operator, op: Requantize) -> Varying[Rescale]:
         """The scale of the source's sums over that of the site: a product of weight, input and output scales.
 
         A layer with weights has a bias per channel (its own, or that of the normalization folded into it), a normalization a
         gain per channel, LayerNorm a bias as well. 1 / sqrt(block) of a rotation is no power of two where log2(block) is odd.
+        A matrix whose columns have scales of their own (stored values, one per token) is multiplied with values that carry them:
+        theirs is the output's scale per channel, and none is left behind the product.
         """
         gained = isinstance(source, Normalize)
         biased = isinstance(source, MatVec | Depthwise) and not isinstance(source, MatMul)
         biased |= isinstance(source, Normalize) and source.kind is Norm.LAYER
         even = not (isinstance(source, Rotate) and source.block.bit_length() % 2 == 0)
-        dsp = self.device.dsp if self.options.multiplier is Multiplier.DSP else None
         quants = [self.sites[op.site], self.sites[source.site]]
         if isinstance(source, MatVec | Depthwise):
             quants.append(derive(attrgetter("weight"), self.datapaths[source.name]))
-        return derive(
-            lambda *scalings: Rescale(
+
+        def rescale(output: Scaling, *read: Scaling) -> Rescale:
+            if isinstance(source, MatMul) and read[0].granularity is Granularity.CHANNEL:
+                read = ()
+            # the scale that an output is given as its values arise is not that of its requantizer
+            scalings = read if finds_maximum(output) else (output, *read)
+            constant = [scaling for scaling in scalings if not scaling.dynamic]
+            return Rescale(
                 power_of_two=even and all(scaling.kind is ScaleKind.POWER_OF_TWO for scaling in scalings),
-                per_channel=gained or any(scaling.granularity is not Granularity.TENSOR for scaling in scalings),
+                per_channel=gained or any(scaling.granularity is not Granularity.TENSOR for scaling in constant),
                 bias=biased,
-                dsp=dsp,
-            ),
-            *(derive(attrgetter("scaling"), quant) for quant in quants),
-        )
+                dsp=self._slice,
+                dynamic=len(constant) < len(scalings),
+            )
+
+        return derive(rescale, *(derive(attrgetter("scaling"), quant) for quant in quants))
 
 
 def waiting_words(lead: Whole, words: Whole, interval: Whole) -> Whole:
@@ -240,12 +244,3 @@ def waiting_fifo(words: int, width: int, device: Device) -> Cost:
     """The FIFO in which `words` words of `width` bits wait."""
     name = "residual FIFO" if words else "FIFO"
     return fifo(name, MINIMUM_DEPTH + words, width, MemoryStyle.AUTO, device.resources)
-
-
-def _ungrouped(op: Requantize, output: TensorQuant) -> ElementFormat:
-    if output.scaling.granularity is Granularity.GROUP:
-        raise CostError(
-            f"activations that are requantized must have tensor or channel scales, but site {op.site!r} has "
-            f"{output}; give the group scale to the weights."
-        )
-    return output.format

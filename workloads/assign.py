@@ -30,7 +30,7 @@ from torch import nn
 from hwmodels.accumulator import AccumulatorError, Codes, bits_for_range, code_range, dot_range
 from hwmodels.datapath import Accumulator, DatapathError, Granularity, ScaleKind, Scaling, TensorQuant
 from hwmodels.formats import ElementFormat, IntFormat
-from hwmodels.ops import LayerNumerics, Network, Numerics
+from hwmodels.ops import LayerNumerics, MatMul, Network, Numerics
 from workloads.graph import Kind
 from workloads.numerics import LAYER_TYPES, NumericsSpec, Override, check_activation, check_weight
 from workloads.plan import Layer, Plan, Site
@@ -243,6 +243,8 @@ def provisional_numerics(
 
     numerics: dict[str, LayerNumerics] = {}
     for op in network.compute:
+        if isinstance(op, MatMul):
+            continue  # of two activations
         formats, activation = assignment.layers[op.name], assignment.sites[op.site].format
         bits = spec.accumulator_bits
         if bits is None and CHANGES_WEIGHTS.isdisjoint(spec.recipe.steps):

@@ -26,7 +26,8 @@ class Measured(Protocol):
 class Workload(Protocol):
     """A trained network with the samples it is calibrated and judged on; equal calls give equal bytes.
 
-    A sample is an image, or a window of tokens. What hardware takes in at a time, a *frame*, is an image or one token.
+    A sample is an image, or a window of tokens. What hardware takes in at a time, a *frame*, is an image, one token of a
+    decoder, or a window of an encoder.
     """
 
     @property

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from torch import fx, nn
 
 from hwmodels.ops import Add, Depthwise, Duplicate, MatVec, Network, Operator, Pool, Requantize, Window
+from workloads.float_lowering import lower_float, spread
 from workloads.graph import Kind, PlanError, label, pair, shape
 from workloads.plan import Layer, Plan, channels_and_vectors
 
+ON_A_GRID = (Kind.RELU, Kind.MAX_POOL)
+"""Nodes whose stream lies on the grid of a quantizer when it leaves its operator."""
 
-def lower(plan: Plan, name: str) -> Network:
+
+def lower(plan: Plan, name: str, context: int | None = None) -> Network:
     """The operators of a planned model in dataflow order.
 
     A layer is its window (kernel or stride above 1), its matrix and its requantizer into the next site; a tensor with
@@ -19,28 +23,43 @@ def lower(plan: Plan, name: str) -> Network:
     ``.requantize`` or ``.duplicate`` behind them. The last layer has no requantizer: its sums leave the
     chip as they are, and scale and bias (per channel, so they do matter to the arg max) are applied where they arrive.
 
-    Of a language model only the layers with weights are here, one vector a token: embedding, norms, attention with its
-    cache, gates, residual stream and the quantizers in front of the layers compute in floating point and are not counted.
+    What computes in floating point between quantized layers is here as well (:mod:`workloads.float_lowering`), on sites of
+    its own that no accuracy is measured with: :func:`hwmodels.float_parts.with_float_parts` gives them a format.
+
+    Args:
+        context: tokens that a decoder's cache holds, itself included; None: the frame's.
 
     Raises:
-        PlanError: a stream begins in the model's input and reaches a requantizer before any operator.
+        PlanError: a stream begins in the model's input and reaches a requantizer before any operator, or a node computes in
+            floating point and no operator is known for it.
     """
-    build = _Lowering(plan)
+    build = Lowering(plan, context)
     for node in plan.graph.graph.nodes:
         build.visit(node)
     return Network(name, tuple(build.operators))
 
 
 @dataclass
-class _Lowering:
-    """Operators so far, and the operator that each node's stream comes from."""
+class Lowering:
+    """Operators so far, and the operator that each node's stream comes from.
+
+    Args:
+        plan: of the model.
+        context: as of :func:`lower`.
+        streams: the operator that gives a node's tensor.
+        sizes: channels and vectors of tensors whose shape does not tell them.
+    """
 
     plan: Plan
+    context: int | None = None
     operators: list[Operator] = field(default_factory=list)
     streams: dict[fx.Node, str] = field(default_factory=dict)
+    sizes: dict[fx.Node, tuple[int, int]] = field(default_factory=dict)
 
     def visit(self, node: fx.Node) -> None:
+        """Append the operators of a node, and what brings its tensor to where it is read."""
         if node.name in self.plan.floating:
+            lower_float(self, node)
             return
         match self.plan.kind(node):
             case Kind.COMPUTE:
@@ -56,12 +75,17 @@ class _Lowering:
             case Kind.AVERAGE_POOL | Kind.MAX_POOL:
                 self.pool(node)
             case Kind.RELU:
-                own = self.plan.site_at(node)
-                assert own is not None  # every ReLU has one
-                self.streams[node] = self.requantize(self.plan.origin(node.all_input_nodes[0]), own)
+                self.relu(node)
             case Kind.INPUT | Kind.PASS | Kind.FLOAT | Kind.OUTPUT:
                 pass
-        self.fork(node)
+        if any(reader.name in self.plan.floating for reader in self.plan.consumers(node)):
+            spread(self, node, placed=self.plan.kind(node) in ON_A_GRID)
+        else:
+            self.fork(node)
+
+    def size(self, node: fx.Node) -> tuple[int, int]:
+        """Channels of a tensor and its vectors per frame."""
+        return self.sizes.get(node) or channels_and_vectors(node)
 
     def fork(self, node: fx.Node) -> None:
         """Requantize where a site stands right behind a sum, then duplicate for several readers."""
@@ -69,7 +93,7 @@ class _Lowering:
         site = self.plan.site_of(node)
         if kind in (Kind.COMPUTE, Kind.ADD, Kind.AVERAGE_POOL) and site is not None:
             self.streams[node] = self.requantize(node, site)
-        readers = sum(reader.name not in self.plan.floating for reader in self.plan.consumers(node))
+        readers = len(self.plan.consumers(node))
         if kind not in (Kind.PASS, Kind.OUTPUT) and readers > 1:
             assert site is not None  # several readers always get a site
             name = f"{label(node)}.duplicate"
@@ -86,10 +110,27 @@ class _Lowering:
         name = f"{stream}.requantize"
         if any(op.name == name for op in self.operators):  # two residual adds read one duplicated tensor
             name = f"{site}.requantize"
-        self.operators.append(Requantize(name, stream, *channels_and_vectors(source), site))
+        self.operators.append(Requantize(name, stream, *self.size(source), site))
         return name
 
+    def relu(self, node: fx.Node) -> None:
+        """A ReLU is part of the requantizer into its site.
+
+        Raises:
+            PlanError: it has none.
+        """
+        own, source = self.plan.site_at(node), self.plan.origin(node.all_input_nodes[0])
+        if own is None:
+            raise PlanError(
+                f"a ReLU must be read by a layer with weights to be costed, but what reads {label(node)!r} computes in floating "
+                "point."
+            )
+        name = f"{own}.requantize"
+        placed = any(isinstance(op, Requantize) and op.site == own for op in self.operators)
+        self.streams[node] = name if placed else self.requantize(source, own)
+
     def pool(self, node: fx.Node) -> None:
+        """Append a pooling unit, and its window where it is not the whole image."""
         source = node.all_input_nodes[0]
         site = self.plan.site_of(source)
         assert site is not None  # pooling reads values on a grid

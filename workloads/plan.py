@@ -141,10 +141,11 @@ def make_plan(model: nn.Module, example_input: Tensor) -> Plan:
     """The plan of a float model; the model itself is not changed.
 
     Args:
-        model: convolutions (ungrouped or depthwise), batch norm, ReLU, residual adds, pooling, linear layers, and what a
-            decoder of the Llama family has.
-        example_input: a frame of hardware: an image (1, channels, height, width) or a token (1, 1). If no value of an
-            image is negative, the input is taken to be non-negative (and calibration images are checked against that).
+        model: convolutions (ungrouped or depthwise), batch norm, ReLU, residual adds, pooling, linear layers, and what
+            transformers have.
+        example_input: a frame of hardware: an image (1, channels, height, width), a token of a decoder (1, 1), a text of an
+            encoder (1, tokens). If no value of an image is negative, the input is taken to be non-negative (and calibration
+            images are checked against that).
 
     Raises:
         PlanError: the model holds an operation that is not supported, or no layer with weights.

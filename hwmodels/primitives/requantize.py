@@ -73,12 +73,19 @@ class Rescale:
         per_channel: the ratio differs from channel to channel.
         bias: every channel has a bias of its own (a layer with weights), so that thresholds differ too.
         dsp: slice that multiplies, or None for LUTs.
+        dynamic: a scale of what is read was found as values arose, so that neither constants nor thresholds hold it.
     """
 
     power_of_two: bool
     per_channel: bool
     bias: bool = True
     dsp: DspBlock | None = None
+    dynamic: bool = False
+
+    @property
+    def varies(self) -> bool:
+        """Whether the scale is another from value to value, or from frame to frame."""
+        return self.per_channel or self.dynamic
 
 
 def features(unit: RequantizeUnit, structure: Structure | None = None) -> Mapping[str, float]:
@@ -167,7 +174,7 @@ class _Requantizer:
     @property
     def differs(self) -> bool:
         """Whether anything differs from channel to channel."""
-        return self.rescale.bias or self.rescale.per_channel
+        return self.rescale.bias or self.rescale.varies
 
     def candidates(self) -> Iterator[tuple[Cost, ...]]:
         """The forms that can be built."""
@@ -175,14 +182,14 @@ class _Requantizer:
         if not self.differs and self.sum_bits <= MOST_TABLE_BITS:
             yield self._by_scale(ScaleForm.TABLE, 1)
         if rescale.power_of_two:
-            yield self._by_scale(ScaleForm.SHIFTER if rescale.per_channel else ScaleForm.WIRES, 1)
+            yield self._by_scale(ScaleForm.SHIFTER if rescale.varies else ScaleForm.WIRES, 1)
         else:
             digit = SCALE_BITS if rescale.dsp else ceil_div(SCALE_BITS, self.passes)
-            form = ScaleForm.MULTIPLIER if rescale.per_channel else ScaleForm.CONSTANT
+            form = ScaleForm.MULTIPLIER if rescale.varies else ScaleForm.CONSTANT
             for passes in {1, ceil_div(SCALE_BITS, digit)}:
                 yield self._by_scale(form, passes)
         bits = self.output.bits
-        if bits <= _MOST_SEARCHED_BITS and (rescale.power_of_two or not rescale.dsp):
+        if bits <= _MOST_SEARCHED_BITS and not rescale.dynamic and (rescale.power_of_two or not rescale.dsp):
             for passes in range(1, min(self.passes, bits) + 1):
                 if bits % passes == 0:
                     yield self._by_thresholds(passes)

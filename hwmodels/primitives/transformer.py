@@ -1,4 +1,4 @@
-"""What a transformer has beside its matrices: normalization, softmax, rotary positions, gates, tables, embeddings.
+"""What a transformer has beside its matrices: norms, softmax, rotary positions, gates, tables, embeddings, dynamic scales.
 
 First-order models: every count follows from widths by the forms of the other primitives, none was fitted, and every band says
 so. Three datapaths (a lane of a norm, one of a softmax, a reciprocal) are synthesized in the tests: 18 % and 6 % fewer LUTs than
@@ -218,3 +218,37 @@ def table(given: ElementFormat, wanted: ElementFormat, lanes: int, capacity: Res
     entries = memory("entries", wanted.bits, 1 << given.bits, MemoryStyle.AUTO, capacity).resources
     formula = f"{lanes} tables of 2^{given.bits} codes of {wanted.bits} bits"
     return Cost("table", entries * lanes + _CONTROL, formula, "derived: a read-only memory per lane", _OTHER)
+
+
+@lru_cache(maxsize=4096)
+def dynamic_scale(
+    bits: int, block: int, lanes: int, *, power_of_two: bool, dsp: DspBlock | None, family: str, capacity: Resources
+) -> Cost:
+    """`lanes` lanes that divide integers of `bits` bits by the largest magnitude of their block of `block` values.
+
+    Per lane: a comparator and selection for the maximum, and a product with its 16-bit reciprocal or, for scales that are
+    powers of two, a shifter (a LUT6 does two stages). Once for each block that passes at a time: the reciprocal, or the
+    leading one. Two blocks are kept, one collected while the other leaves. Derived.
+    """
+    at_once = ceil_div(lanes, block)
+    lane = Resources(lut=bits) + _adder(bits, family)
+    if power_of_two:
+        lane += Resources(lut=ceil_div(ceil_log2(bits), 2) * bits, ff=bits)
+        once, how = Resources(lut=bits, ff=bits), "shifted by its leading one"
+    else:
+        lane += _product(bits, FRACTION_BITS, dsp, family)
+        once, how = _inverse(bits, dsp, family, capacity), f"product with its reciprocal of {FRACTION_BITS} bits"
+    kept = _buffer(lanes * bits, 2 * ceil_div(block, lanes), capacity)
+    formula = f"{lanes} lanes x (maximum of {bits} bits, {how}) + {at_once} at a time + 2 x {block} values kept"
+    return Cost("dynamic scale", lane * lanes + once * at_once + kept + _CONTROL, formula, "derived", _OTHER)
+
+
+def scaled_bits(bits: int, *, power_of_two: bool) -> int:
+    """Width of what a dynamic scale leaves of integers of `bits` bits."""
+    return bits if power_of_two else bits + FRACTION_BITS
+
+
+def scale_product(lanes: int, *, dsp: DspBlock | None, family: str) -> Cost:
+    """`lanes` products of two 16-bit scales, of a channel and of a token."""
+    formula = f"{lanes} products of {FRACTION_BITS} x {FRACTION_BITS} bits"
+    return Cost("token scale", _product(FRACTION_BITS, FRACTION_BITS, dsp, family) * lanes, formula, "derived", _OTHER)

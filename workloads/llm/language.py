@@ -163,6 +163,11 @@ class LanguageWorkload(TextWorkload):
 class EncoderWorkload(TextWorkload):
     """A text encoder that embeds windows of text."""
 
+    @property
+    def example_input(self) -> Tensor:
+        """The first calibration window, (1, tokens): tokens see each other, so a frame of hardware is a window."""
+        return self.calibration()[:1]
+
     def load_model(self) -> Encoder:
         """Return a new float encoder in eval mode.
 
