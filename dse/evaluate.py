@@ -90,7 +90,7 @@ class Evaluator:
 
         if recipe.preparations not in self._networks:
             plan = self.engine.prepared(recipe.preparations).plan
-            self._networks[recipe.preparations] = lower(plan, self.source.name)
+            self._networks[recipe.preparations] = lower(plan, self.source.name, self.context)
         return self._networks[recipe.preparations]
 
     @cached_property
@@ -180,9 +180,9 @@ class Evaluator:
             BitfrontError: no folding reaches the target, or the model does not cover the formats.
         """
         hardware = point.hardware
-        numerics = with_float_parts(self.network, self.numerics(point.numerics, widths), hardware.float_bits)
-        device = get_device(hardware.device)
         network = self.network_of(point.numerics.recipe)
+        numerics = with_float_parts(network, self.numerics(point.numerics, widths), hardware.float_bits)
+        device = get_device(hardware.device)
         report = cost_network(
             network, numerics, device, hardware.target_fps, cost_options(hardware), hardware.clock_mhz
         )
