@@ -36,6 +36,9 @@ QONNX_DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brev
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 
+DATA_TYPE_KEY = "finn_datatype"
+"""Key of a data type in ONNX' quantization annotations, as QONNX writes it."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -82,6 +85,11 @@ class OnnxGraph:
     """The nodes in the file's (topological) order, the constants, and the one input and one output.
 
     `input_shape` is that of one image, without the batch axis.
+
+    Attributes:
+        batch: images at a time; 0 where the file does not fix it.
+        domains: of the operator sets that the file imports, in its order; "" is standard ONNX.
+        data_types: of tensors, as annotated in QONNX's way (``INT4``).
     """
 
     name: str
@@ -91,6 +99,9 @@ class OnnxGraph:
     input_shape: tuple[int, ...]
     outputs: tuple[str, ...]
     metadata: Mapping[str, str]
+    batch: int
+    domains: tuple[str, ...]
+    data_types: Mapping[str, str]
 
 
 def load_graph(path: Path) -> OnnxGraph:
@@ -120,6 +131,14 @@ def load_graph(path: Path) -> OnnxGraph:
         input_shape=_image_shape(inputs[0]),
         outputs=tuple(_text(value.name) for value in graph.output),
         metadata={_text(entry.key): _text(entry.value) for entry in model.metadata_props},
+        batch=int(inputs[0].type.tensor_type.shape.dim[0].dim_value),
+        domains=tuple(_text(entry.domain) for entry in model.opset_import),
+        data_types={
+            _text(annotation.tensor_name): _text(entry.value)
+            for annotation in graph.quantization_annotation
+            for entry in annotation.quant_parameter_tensor_names
+            if entry.key == DATA_TYPE_KEY
+        },
     )
 
 
