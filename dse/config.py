@@ -24,7 +24,7 @@ from pydantic import (
 
 from dse.objectives import OBJECTIVES, get_objective
 from hwmodels.catalog import parse_element
-from hwmodels.datapath import Multiplier, TensorQuant, parse_scaling
+from hwmodels.datapath import Multiplier, Overflow, TensorQuant, parse_scaling
 from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
 from hwmodels.float_parts import FLOAT_BITS
@@ -73,6 +73,12 @@ def _rule_or_auto(name: str) -> object:
     return name if name == "auto" else parse_scale_rule(name)
 
 
+def _overflow(name: str) -> object:
+    if name not in tuple(Overflow):
+        raise ValueError(f"must be one of {', '.join(Overflow)}, but got {name!r}.")
+    return name
+
+
 def _number_or(word: str) -> Callable[[str], object]:
     def parse(text: str) -> object:
         if text == word or (text.isdecimal() and int(text) >= 2):
@@ -114,6 +120,7 @@ class SpaceConfig(_Strict):
     tile: Annotated[tuple[Annotated[str, _parsed(_number_or("none"))], ...], Field(min_length=1)] = ("none",)
     weight_rule: Annotated[tuple[Annotated[str, _parsed(parse_scale_rule)], ...], Field(min_length=1)] = ("absmax",)
     activation_rule: Annotated[tuple[Annotated[str, _parsed(_rule_or_auto)], ...], Field(min_length=1)] = ("auto",)
+    overflow: Annotated[tuple[Annotated[str, _parsed(_overflow)], ...], Field(min_length=1)] = ("impossible",)
 
     _each_once = field_validator("*")(_distinct)
 

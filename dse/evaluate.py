@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from dse.config import SweepConfig
 from dse.point import DesignPoint, Hardware, family
 from dse.records import Accuracy, Refusal, Row
-from dse.recost import cost_network
+from dse.recost import cost_network, fold_network
 from dse.space import Choice
-from hwmodels.datapath import Accumulator
+from hwmodels.datapath import Overflow
 from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
 from hwmodels.estimate import CostModel, CostOptions, CostReport
 from hwmodels.float_parts import with_float_parts
-from hwmodels.ops import LayerNumerics, Network, Numerics
+from hwmodels.ops import LayerNumerics, MatMul, Network, Numerics
 from hwmodels.primitives.memory import MemoryStyle
 from workloads.numerics import NumericsSpec
 from workloads.recipes import Preparation, Recipe
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from workloads.base import Measured, Workload
     from workloads.plan import Plan
     from workloads.quantize import Engine
+    from workloads.quantized import LayerOverflow
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Evaluator:
             torch.set_grad_enabled(True)
         widths = {layer.name: layer.bits for layer in quantized.layers}
         bits = sum(layer.codes.size * layer.weight.bits for layer in quantized.layers)
-        return _accuracy(metrics, widths, bits, time.perf_counter() - start)
+        return _accuracy(metrics, widths, bits, time.perf_counter() - start, quantized.overflows())
 
     def float_accuracy(self) -> Accuracy:
         """The float network on the same test images."""
@@ -155,7 +156,10 @@ class Evaluator:
         return _accuracy(metrics, {}, 32 * weights, time.perf_counter() - start)
 
     def numerics(self, spec: NumericsSpec, widths: Mapping[str, int] | None) -> Numerics:
-        """Formats per layer and site, with proved widths, or (None) the least widths that could ever be proved."""
+        """Formats per layer and site, with proved widths, or (None) the least widths that could ever be proved.
+
+        A layer that is proved to fit the P asked for cannot overflow, so it has nothing that saturates either.
+        """
         from workloads.assign import assign, provisional_numerics
 
         engine = self.engine.prepared(spec.recipe.preparations)
@@ -168,10 +172,34 @@ class Evaluator:
             )
         formats = assign(engine.plan, spec)
         layers = {
-            name: LayerNumerics(f.weight, Accumulator(max(spec.accumulator_bits or widths[name], 2), f.tile_size))
+            name: LayerNumerics(f.weight, spec.accumulator(widths[name], f.tile_size))
             for name, f in formats.layers.items()
         }
         return Numerics(formats.sites, layers)
+
+    def with_lanes(self, point: DesignPoint) -> DesignPoint:
+        """The point with the products per cycle of every layer, where its accuracy depends on them.
+
+        Raises:
+            BitfrontError: no folding reaches the frame rate, or an accumulator does not hold the product of a layer.
+        """
+        spec = point.numerics
+        if spec.overflow is Overflow.IMPOSSIBLE:
+            return point
+        from workloads.accumulation import dropped_bits
+
+        hardware, network = point.hardware, self.network_of(spec.recipe)
+        numerics = with_float_parts(network, self.numerics(spec, None), hardware.float_bits)
+        device, options = get_device(hardware.device), cost_options(hardware)
+        folded = fold_network(network, numerics, device, hardware.target_fps, options, hardware.clock_mhz)
+        layers = [op for op in network.compute if not isinstance(op, MatMul)]
+        for op in layers:
+            datapath = numerics.datapath(op)
+            if datapath.accumulator.overflow is not Overflow.IMPOSSIBLE:
+                dropped_bits(op.name, datapath, op.dot_length, folded[op.name].simd)
+        if not spec.depends_on_lanes:
+            return point
+        return replace(point, numerics=replace(spec, lanes=tuple((op.name, folded[op.name].simd) for op in layers)))
 
     def cost(self, point: DesignPoint, widths: Mapping[str, int] | None) -> CostReport:
         """The cost of a design point, folded for its target frame rate.
@@ -201,20 +229,20 @@ def cost_options(hardware: Hardware) -> CostOptions:
 
 
 def memo_spec(spec: NumericsSpec) -> NumericsSpec:
-    """What is quantized for `spec`: P and T matter to accuracy only if the recipe uses them (see NumericsSpec.key)."""
-    return spec if spec.recipe.uses_accumulator else replace(spec, accumulator_bits=None, tile_size=None)
+    """What is quantized for `spec`: P and T matter to accuracy only where they are used (see NumericsSpec.key)."""
+    return spec if spec.uses_accumulator else replace(spec, accumulator_bits=None, tile_size=None)
 
 
 def too_narrow(spec: NumericsSpec, widths: Mapping[str, int]) -> str | None:
     """Why the accumulator asked for cannot be proved safe, or None."""
-    if spec.accumulator_bits is None:
+    if spec.accumulator_bits is None or spec.overflow is not Overflow.IMPOSSIBLE:
         return None
     layer = max(widths, key=lambda name: widths[name])
     if widths[layer] <= spec.accumulator_bits:
         return None
     return (
         f"layer {layer} needs an accumulator of {widths[layer]} bits, but P={spec.accumulator_bits} was asked for; "
-        f"give P >= {widths[layer]} or a recipe with the axe step."
+        f"give P >= {widths[layer]}, a recipe with the axe step or overflow saturate."
     )
 
 
@@ -224,12 +252,12 @@ def precheck(evaluator: Evaluator, point: DesignPoint, utilization: float) -> st
     is narrower than those, of a frame rate that no folding reaches or of formats that the cost model does not cover; or None."""
     spec = point.numerics
     try:
-        if spec.accumulator_bits is not None and not spec.recipe.uses_accumulator:
+        if spec.accumulator_bits is not None and not spec.uses_accumulator:
             least = evaluator.numerics(memo_spec(spec), None).layers
             reason = too_narrow(spec, {name: layer.accumulator.bits for name, layer in least.items()})
             if reason is not None:
                 return Refusal(status="refused", reason=reason, seconds=0.0)
-        return _exceeded(evaluator.cost(point, None), point, utilization)
+        return _exceeded(evaluator.cost(evaluator.with_lanes(point), None), point, utilization)
     except BitfrontError as error:
         return Refusal(status="refused", reason=str(error), seconds=0.0)
 
@@ -281,6 +309,7 @@ def _described(point_id: str, choice: Choice | None, point: DesignPoint) -> dict
         "weight_rule": spec.weight_rule.name,
         "activation_rule": "auto" if spec.activation_rule is None else spec.activation_rule.name,
     }
+    asked = {"overflow": spec.overflow.value, **asked}
     return {
         "id": point_id,
         "family": family(spec),
@@ -320,10 +349,23 @@ def _exceeded(report: CostReport, point: DesignPoint, utilization: float) -> str
     return f"the design must fit {device.name} at {utilization:.0%} utilization, but it needs {parts}."
 
 
-def _accuracy(metrics: Measured, widths: dict[str, int], weight_bits: int, seconds: float) -> Accuracy:
-    return Accuracy.model_validate(
-        {**metrics.columns(), "widths": widths, "weight_bits": weight_bits, "seconds": seconds}
-    )
+def _accuracy(
+    metrics: Measured,
+    widths: dict[str, int],
+    weight_bits: int,
+    seconds: float,
+    overflows: Mapping[str, LayerOverflow] | None = None,
+) -> Accuracy:
+    columns: dict[str, object] = {**metrics.columns(), "widths": widths, "weight_bits": weight_bits, "seconds": seconds}
+    if overflows:
+        worst = max(overflows, key=lambda name: overflows[name].rate)
+        columns |= {
+            "overflows": sum(layer.overflows for layer in overflows.values()),
+            "overflow_rate": overflows[worst].rate,
+            "overflow_layer": worst if overflows[worst].overflows else None,
+            "overflow_rates": {name: layer.rate for name, layer in overflows.items()},
+        }
+    return Accuracy.model_validate(columns)
 
 
 def _enough(field: str, wanted: int | None, there: int) -> None:

@@ -18,8 +18,9 @@ from dse.point import DesignPoint
 from dse.records import RecordError, Row
 from dse.recost import cost_onnx
 from dse.results import Results, load_results
-from dse.space import AXES, hardware_choices, make_space
+from dse.space import AXES, LATER, hardware_choices, make_space
 from dse.tables import find_knee
+from hwmodels.datapath import Overflow
 from hwmodels.devices import get_device
 from hwmodels.resources import Resources
 
@@ -168,9 +169,19 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
 
 
 def _design(results: Results, row: Row) -> DesignPoint:
-    """The design point of a row, from its own columns."""
+    """The design point of a row, from its own columns.
+
+    Raises:
+        ExportError: its sums may overflow.
+        RecordError: the sweep's configuration does not describe it.
+    """
     space = make_space(results.config)
-    spec = space.spec({axis: str(getattr(row, axis)) for axis in AXES})
+    spec = space.spec({axis: str(getattr(row, axis) or LATER.get(axis)) for axis in AXES})
+    if spec.overflow is not Overflow.IMPOSSIBLE:
+        raise ExportError(
+            f"a point must be free of overflow to be exported, because ONNX has exact sums only, but {row.id} may "
+            f"{spec.overflow}; choose one whose overflow is impossible."
+        )
     hardware = {h.key: h for h in hardware_choices(results.config.hardware)}
     if row.hardware_key not in hardware or memo_spec(spec).key != row.numerics_key:
         raise RecordError(

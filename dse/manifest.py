@@ -13,6 +13,7 @@ from typing import Any
 from dse.config import SweepConfig
 from dse.files import as_json, write_text
 from dse.records import STUDY_FILE, RecordError
+from dse.space import LATER
 from workloads.registry import get_workload
 
 MANIFEST_FILE = "manifest.json"
@@ -27,6 +28,9 @@ def make_manifest(config: SweepConfig) -> dict[str, Any]:
     workload = get_workload(config.workload_ref)
     asked = config.model_dump(mode="json")
     asked["search"].pop("trials")
+    for axis, choice in LATER.items():  # a sweep from before the axis asked for the same
+        if asked["space"][axis] == [choice]:
+            asked["space"].pop(axis)
     return {
         "sweep": config.name,
         "seed": config.seed,

@@ -48,6 +48,7 @@ class _Asked(_Value):
     tile: str | None = None
     weight_rule: str | None = None
     activation_rule: str | None = None
+    overflow: str | None = None
     edge: str | None = None
     residual: str | None = None
     device: str | None = None
@@ -60,7 +61,11 @@ class _Asked(_Value):
 
 
 class _Measured(_Value):
-    """The metrics of all kinds of workloads; None: this workload does not have it, or nothing was measured."""
+    """The metrics of all kinds of workloads; None: this workload does not have it, or nothing was measured.
+
+    Where accumulators may overflow, `overflows` counts the sums that did on the test set, in all layers, and `overflow_rate` is
+    the share of its sums that did in `overflow_layer`, the layer where it is largest.
+    """
 
     top1: float | None = None
     top1_low: float | None = None
@@ -79,6 +84,9 @@ class _Measured(_Value):
     cosine_high: float | None = None
     samples: int | None = None
     loss: float | None = None
+    overflows: int | None = None
+    overflow_rate: float | None = None
+    overflow_layer: str | None = None
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """The 95 % interval of a metric, or None where it has none."""
@@ -119,9 +127,13 @@ class Row(_Costed, _Measured, _Asked):
 
 
 class Accuracy(_Measured):
-    """What one quantization of the network gave: metrics with their sample count, and the proved accumulator widths."""
+    """What one quantization of the network gave: metrics with their sample count, and the proved accumulator widths.
+
+    `overflow_rates` has the share of sums that overflowed in every layer, where accumulators may overflow.
+    """
 
     widths: dict[str, int]
+    overflow_rates: dict[str, float] = {}
     weight_bits: int
     seconds: float
 
@@ -137,7 +149,11 @@ class Refusal(BaseModel):
 
 
 class Record(BaseModel):
-    """All that one trial leaves: its number, the choice per axis, its variants' rows and the accuracy behind them."""
+    """All that one trial leaves: its number, the choice per axis, its variants' rows and the accuracy behind them.
+
+    Where sums depend on how many products are added per cycle, variants with other foldings have numerics of their own:
+    `others` has their accuracy by numerics key.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -146,6 +162,12 @@ class Record(BaseModel):
     rows: tuple[Row, ...]
     numerics_key: str
     accuracy: Accuracy | Refusal | None = None
+    others: dict[str, Accuracy | Refusal] = {}
+
+    @property
+    def outcomes(self) -> dict[str, Accuracy | Refusal]:
+        """Everything measured, by numerics key."""
+        return self.others if self.accuracy is None else {self.numerics_key: self.accuracy, **self.others}
 
 
 class Store:

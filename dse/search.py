@@ -17,7 +17,7 @@ import optuna
 
 from dse.config import SearchConfig
 from dse.records import Direction
-from dse.space import AXES, Space, choice_key
+from dse.space import Space, choice_key
 
 ATTEMPTS = 12
 """Proposals per point before a free point is drawn at random: samplers repeat themselves in discrete spaces."""
@@ -46,7 +46,7 @@ def derived_seed(*parts: object) -> int:
 
 def distributions(space: Space) -> dict[str, optuna.distributions.BaseDistribution]:
     """The axes as Optuna sees them."""
-    return {a: optuna.distributions.CategoricalDistribution(space.axes[a]) for a in AXES}
+    return {a: optuna.distributions.CategoricalDistribution(space.axes[a]) for a in space.searched}
 
 
 def propose(
@@ -69,7 +69,7 @@ def propose(
     """
     study = optuna.create_study(directions=list(directions), sampler=optuna.samplers.RandomSampler(seed))
     study.add_trials(history)
-    taken = {tuple(t.params[a] for a in AXES) for t in history}
+    taken = {choice_key(t.params) for t in history}
     proposals = []
     for index in indices:
         proposal = _one(study, space, search, seed, index, taken)
@@ -97,7 +97,7 @@ def _one(
             study.sampler = SAMPLERS[search.sampler](search, derived_seed(seed, index, attempt))
             trial = study.ask(dists)
         attributes = trial.storage.get_trial_system_attrs(trial._trial_id)
-        choice = {a: str(trial.params[a]) for a in AXES}
+        choice = {a: str(trial.params[a]) for a in space.searched}
         if choice_key(choice) not in taken and space.exists(choice):
             return Proposal(index, choice, attributes)
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -118,7 +118,7 @@ def finished_trial(
     return optuna.trial.create_trial(
         state=state,
         values=list(values) if values is not None else None,
-        params=dict(proposal.choice),
+        params={a: proposal.choice[a] for a in space.searched},
         distributions=distributions(space),
         system_attrs=dict(proposal.system_attrs),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dse.config import HardwareConfig, RulesConfig, SweepConfig
 from dse.point import DesignPoint, Hardware
 from hwmodels.catalog import parse_element
-from hwmodels.datapath import DatapathError, Multiplier, TensorQuant, parse_scaling
+from hwmodels.datapath import DatapathError, Multiplier, Overflow, TensorQuant, parse_scaling
 from hwmodels.errors import BitfrontError
 from workloads.numerics import NumericsSpec, is_minifloat
 from workloads.recipes import parse_recipe
@@ -27,8 +27,13 @@ AXES = (
     "tile",
     "weight_rule",
     "activation_rule",
+    "overflow",
 )
 """The numerics axes, in the order of the table's columns; each is a list of names in the configuration."""
+
+LATER = {"overflow": "impossible"}
+"""Axes that came after the first sweeps, with the choice that these have made: where it is the only one, the search does not
+know the axis, so that it asks for the same points as before."""
 
 ENUMERATION_LIMIT = 500_000
 """Combinations up to which the space is counted exactly and its rest drawn from without repetition."""
@@ -49,6 +54,11 @@ class Space:
     multipliers: tuple[Multiplier, ...] = (Multiplier.LUT,)
 
     @property
+    def searched(self) -> tuple[str, ...]:
+        """The axes that a choice has: all but the later ones with nothing to choose."""
+        return tuple(a for a in AXES if a not in LATER or self.axes[a] != (LATER[a],))
+
+    @property
     def combinations(self) -> int:
         """The size of the product of all axes, impossible combinations included."""
         return math.prod(len(choices) for choices in self.axes.values())
@@ -59,8 +69,13 @@ class Space:
         Raises:
             BitfrontError: the combination cannot exist; says why.
         """
-        if choice["tile"] != "none" and not parse_recipe(choice["recipe"]).uses_accumulator:
-            raise DatapathError(f"a tile size is a setting of the axe step, but the recipe is {choice['recipe']}.")
+        overflow = Overflow(choice.get("overflow", LATER["overflow"]))
+        proved = overflow is Overflow.IMPOSSIBLE
+        if choice["tile"] != "none" and proved and not parse_recipe(choice["recipe"]).uses_accumulator:
+            raise DatapathError(
+                f"a tile size is a setting of the axe step and of accumulators that may overflow, but the recipe is "
+                f"{choice['recipe']} and overflow is impossible."
+            )
         spec = NumericsSpec(
             weight=TensorQuant(parse_element(choice["weight"]), parse_scaling(choice["weight_scaling"])),
             activation=TensorQuant(parse_element(choice["activation"]), parse_scaling(choice["activation_scaling"])),
@@ -74,6 +89,7 @@ class Space:
             if choice["activation_rule"] == "auto"
             else parse_scale_rule(choice["activation_rule"]),
             overrides=tuple(layer.override() for layer in self.rules.layers),
+            overflow=overflow,
         )
         if has_minifloat(spec) and Multiplier.LUT not in self.multipliers:
             raise DatapathError("minifloats need multiplier lut, but hardware.multiplier is dsp alone; add lut.")
@@ -89,8 +105,8 @@ class Space:
 
     def __iter__(self) -> Iterator[dict[str, str]]:
         """Every combination that can exist, in a fixed order."""
-        for values in itertools.product(*(self.axes[a] for a in AXES)):
-            choice = dict(zip(AXES, values, strict=True))
+        for values in itertools.product(*(self.axes[a] for a in self.searched)):
+            choice = dict(zip(self.searched, values, strict=True))
             if self.exists(choice):
                 yield choice
 
@@ -101,7 +117,7 @@ class Space:
     def draw(self, rng: random.Random, taken: frozenset[tuple[str, ...]]) -> dict[str, str] | None:
         """A random existing choice that is not taken yet; None if there is none left."""
         for _ in range(200):
-            choice = {a: rng.choice(self.axes[a]) for a in AXES}
+            choice = {a: rng.choice(self.axes[a]) for a in self.searched}
             if choice_key(choice) not in taken and self.exists(choice):
                 return choice
         if self.combinations > ENUMERATION_LIMIT:
@@ -112,7 +128,7 @@ class Space:
 
 def choice_key(choice: Choice) -> tuple[str, ...]:
     """The choice as a hashable value, in the order of :data:`AXES`."""
-    return tuple(choice[a] for a in AXES)
+    return tuple(choice[a] for a in AXES if a in choice)
 
 
 def make_space(config: SweepConfig) -> Space:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +35,16 @@ class Progress(Protocol):
         """`done` of `total` numerics points are stored; `row` is the latest one's first feasible variant."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """A proposal that is complete when the accuracies of `keys` are known."""
+
+    proposal: Proposal
+    points: Sequence[tuple[str, DesignPoint]]
+    blocked: Sequence[str | Refusal | None]
+    keys: tuple[str, ...]
+
+
 @dataclass
 class Sweep:
     """A configuration, its store, and the memo of every accuracy measured so far."""
@@ -54,8 +64,7 @@ class Sweep:
             r.index: (r, t) for r, t in self.store.trials()
         }
         for record in (*self.store.references().values(), *(r for r, _ in self.records.values())):
-            if record.accuracy is not None:
-                self.memo[record.numerics_key] = record.accuracy
+            self.memo |= record.outcomes
 
     def run(self, executor: Executor, progress: Progress) -> None:
         """Evaluate the references, then every batch that is not in the store yet; returns when all trials are stored."""
@@ -111,47 +120,74 @@ class Sweep:
             if key not in self.memo:
                 self.quantizations += 1
                 self.memo[key] = dict(executor.accuracies([memo_spec(spec)]))[key]
-            self.store.add_reference("int8", self._record(-1, None, points, self.memo[key], key))
+            self.store.add_reference("int8", self._record(-1, None, points, (key,)))
 
-    def _evaluate(self, proposals: Sequence[Proposal], executor: Executor) -> Iterable[tuple[Proposal, Record]]:
+    def _evaluate(self, proposals: Sequence[Proposal], executor: Executor) -> Iterator[tuple[Proposal, Record]]:
         """Records of the proposals, each as soon as it is complete; one quantization per numerics key, ever."""
         utilization = self.config.hardware.utilization
-        waiting: dict[str, list[Callable[[Outcome], tuple[Proposal, Record]]]] = {}
+        waiting: list[_Waiting] = []
         specs: dict[str, NumericsSpec] = {}
         for proposal in proposals:
             spec = self.space.spec(proposal.choice)
             points = [(f"{proposal.index}.{n}", p) for n, p in variants(spec, self.hardware)]
             blocked = [precheck(self.evaluator, p, utilization) for _, p in points]
-            key = memo_spec(spec).key
             if all(reason is not None for reason in blocked):
                 rows = [
                     make_row(i, proposal.choice, p, self.evaluator, reason, utilization)
                     for (i, p), reason in zip(points, blocked, strict=True)
                     if reason is not None
                 ]
+                key = memo_spec(spec).key
                 yield proposal, Record(index=proposal.index, choice=proposal.choice, rows=tuple(rows), numerics_key=key)
-            elif key in self.memo:
-                yield proposal, self._record(proposal.index, proposal.choice, points, self.memo[key], key)
-            else:
-                specs[key] = memo_spec(spec)
-                waiting.setdefault(key, []).append(self._finisher(proposal, points, key))
+                continue
+            points = [
+                (name, self.evaluator.with_lanes(point) if reason is None else point)
+                for (name, point), reason in zip(points, blocked, strict=True)
+            ]
+            wanted = [memo_spec(p.numerics) for (_, p), reason in zip(points, blocked, strict=True) if reason is None]
+            specs |= {spec.key: spec for spec in wanted if spec.key not in self.memo}
+            waiting.append(_Waiting(proposal, points, blocked, tuple(dict.fromkeys(spec.key for spec in wanted))))
+        yield from self._complete(waiting)
         self.quantizations += len(specs)
         for key, outcome in executor.accuracies(list(specs.values())):
             self.memo[key] = outcome
-            for finish in waiting[key]:
-                yield finish(outcome)
+            yield from self._complete(waiting)
 
-    def _finisher(
-        self, proposal: Proposal, points: list[tuple[str, DesignPoint]], key: str
-    ) -> Callable[[Outcome], tuple[Proposal, Record]]:
-        return lambda outcome: (proposal, self._record(proposal.index, proposal.choice, points, outcome, key))
+    def _complete(self, waiting: list[_Waiting]) -> Iterator[tuple[Proposal, Record]]:
+        """The records of the proposals of which every accuracy is known; takes them off the list."""
+        for each in [each for each in waiting if all(key in self.memo for key in each.keys)]:
+            waiting.remove(each)
+            index, choice = each.proposal.index, each.proposal.choice
+            yield each.proposal, self._record(index, choice, each.points, each.keys, each.blocked)
 
     def _record(
-        self, index: int, choice: Choice | None, points: list[tuple[str, DesignPoint]], outcome: Outcome, key: str
+        self,
+        index: int,
+        choice: Choice | None,
+        points: Sequence[tuple[str, DesignPoint]],
+        keys: Sequence[str],
+        blocked: Sequence[str | Refusal | None] = (),
     ) -> Record:
-        utilization = self.config.hardware.utilization
-        rows = tuple(make_row(i, choice, p, self.evaluator, outcome, utilization) for i, p in points)
-        return Record(index=index, choice=dict(choice or {}), rows=rows, numerics_key=key, accuracy=outcome)
+        """The record of points whose numerics have these keys, all in the memo.
+
+        Args:
+            blocked: why a point was not to be measured, or None; it has an accuracy all the same if another shares its key.
+        """
+        rows = []
+        for (name, point), reason in zip(points, blocked or [None] * len(points), strict=True):
+            key = memo_spec(point.numerics).key
+            outcome = self.memo[key] if key in keys else reason
+            assert outcome is not None  # what is not blocked was measured
+            utilization = self.config.hardware.utilization
+            rows.append(make_row(name, choice, point, self.evaluator, outcome, utilization))
+        return Record(
+            index=index,
+            choice=dict(choice or {}),
+            rows=tuple(rows),
+            numerics_key=keys[0],
+            accuracy=self.memo[keys[0]],
+            others={key: self.memo[key] for key in keys[1:]},
+        )
 
     def _store(self, proposal: Proposal, record: Record) -> None:
         values = self._values(record)

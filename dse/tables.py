@@ -105,6 +105,9 @@ def _cells(row: Row, qualities: Sequence[Objective], note: str) -> tuple[str, ..
     if row.id != "float":
         design = f"{row.weight}/{row.weight_scaling} x {row.activation}/{row.activation_scaling}, {row.recipe}"
         design += ", DSP multipliers" if row.multiplier == "dsp" else ""
+        if row.overflow_rate is not None:
+            where = "" if row.overflow_layer is None else f" of the sums of {row.overflow_layer}"
+            design += f", {row.overflow}s ({row.overflow_rate:.2g}{where})"
     asked = row.accumulator not in (None, "auto")
     interval = row.interval(qualities[0].name)
     return (

@@ -34,7 +34,10 @@ space:
   recipe: [rtn, bias_correction, gptq, gptq+bias_correction, axe]
   # P in bits: auto is the width that each layer's weights are proved to need; a number must be proved for every layer
   accumulator: [auto, "18", "20", "22"]
-  tile: [none]              # T, products per inner accumulator (axe only)
+  # what sums do that P bits do not hold. impossible: nothing, P is proved; saturate, wrap: the network is measured with what
+  # its registers really hold, bit by bit (with a number for P; no unit exists that does not hold one product, see rules.edge)
+  overflow: [impossible]    # impossible, saturate, wrap
+  tile: [none]              # T, products per inner accumulator (with axe, saturate or wrap)
   weight_rule: [absmax]     # what scales are fitted to: absmax, mse, percentile99.9
   activation_rule: [auto]   # the same; auto is mse, and absmax for dynamic scales
 

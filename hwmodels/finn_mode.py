@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hwmodels.dataflow import Lanes
-from hwmodels.datapath import Datapath, Granularity, Multiplier, TensorQuant
+from hwmodels.datapath import Datapath, Granularity, Multiplier, Overflow, TensorQuant
 from hwmodels.devices import Device
 from hwmodels.finn.datatypes import INT32, FinnType, parse_finn_type
 from hwmodels.finn.dot_product import MemMode, RamStyle, ResType
@@ -104,7 +104,15 @@ def compute_unit(
     Args:
         output: type of the thresholds' result, or None for a unit that gives its sums.
         window: the window generator in front of a depthwise layer, for its kernel and output size.
+
+    Raises:
+        CostError: an operator or format that FINN does not have, or an accumulator that saturates.
     """
+    if datapath.accumulator.overflow is Overflow.SATURATE:
+        raise CostError(
+            f"the accumulators of the finn model do not saturate, but that of {op.name} shall; use model=calibrated, or overflow "
+            "wrap or impossible."
+        )
     refuse_foreign(Network(op.name, (op,)))
     weight, activation = finn_type(op.name, datapath.weight), finn_type(op.site, datapath.activation)
     bare = output is None

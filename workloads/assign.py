@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hwmodels.accumulator import AccumulatorError, Codes, bits_for_range, code_range, dot_range
-from hwmodels.datapath import Accumulator, DatapathError, Granularity, ScaleKind, Scaling, TensorQuant
+from hwmodels.datapath import Accumulator, DatapathError, Granularity, Overflow, ScaleKind, Scaling, TensorQuant
 from hwmodels.formats import ElementFormat, IntFormat
 from hwmodels.ops import LayerNumerics, MatMul, Network, Numerics
 from workloads.graph import Kind
@@ -226,7 +226,8 @@ def provisional_numerics(
     With spec.accumulator_bits every accumulator has that width. Without, and if the recipe leaves rounded weights alone,
     it is the proved width itself (rounding a weight matrix takes milliseconds). A recipe that chooses the codes by its
     calibration data has no such width yet; one product of a weight of one step is assumed then, the least that a layer
-    with any weight that is not zero needs.
+    with any weight that is not zero needs. Whether a sum can overflow is not known then either; a wrapping accumulator is
+    assumed where it may, the cheapest there is.
 
     Args:
         codes: rounds the weights of a layer, where a memo of them is kept; None: they are rounded here.
@@ -246,12 +247,15 @@ def provisional_numerics(
         if isinstance(op, MatMul):
             continue  # of two activations
         formats, activation = assignment.layers[op.name], assignment.sites[op.site].format
-        bits = spec.accumulator_bits
-        if bits is None and CHANGES_WEIGHTS.isdisjoint(spec.recipe.steps):
-            bits = dot_range((codes or rounded)(layers[op.name], formats.weight), activation, formats.tile_size).bits
-        elif bits is None:
-            bits = _one_product_bits(activation)
-        numerics[op.name] = LayerNumerics(formats.weight, Accumulator(max(bits, 2), formats.tile_size))
+        bits, may_overflow = spec.accumulator_bits, spec.overflow is not Overflow.IMPOSSIBLE
+        if (bits is None or may_overflow) and CHANGES_WEIGHTS.isdisjoint(spec.recipe.steps):
+            proved = dot_range((codes or rounded)(layers[op.name], formats.weight), activation, formats.tile_size).bits
+            accumulator = spec.accumulator(proved, formats.tile_size)
+        else:
+            bits = _one_product_bits(activation) if bits is None else bits
+            overflow = Overflow.WRAP if may_overflow else Overflow.IMPOSSIBLE
+            accumulator = Accumulator(max(bits, 2), formats.tile_size, overflow)
+        numerics[op.name] = LayerNumerics(formats.weight, accumulator)
     return Numerics(assignment.sites, numerics)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
-from hwmodels.datapath import DatapathError, Granularity, Scaling, TensorQuant
+from hwmodels.datapath import Accumulator, DatapathError, Granularity, Overflow, Scaling, TensorQuant
 from hwmodels.formats import ElementFormat, FormatError, IntFormat, Minifloat
 from workloads.recipes import Recipe
 from workloads.scale_rule import ABSMAX, Fit, ScaleRule
@@ -90,9 +90,12 @@ class NumericsSpec:
         residual: format of both inputs of a residual add; None: the activation format.
         accumulator_bits: P that every layer must hold; None: each layer gets the width proved from its weights.
         tile_size: T of the inner accumulator, or None.
+        overflow: what the accumulators do with sums that P bits do not hold: impossible (proved), saturate or wrap.
         weight_rule: what the scales of weights are fitted to.
         activation_rule: the same for activations; None: the least squared error, and absmax for dynamic scales.
         overrides: of single layers; where several match, later ones have the last word.
+        lanes: products per cycle (SIMD) of layers by name, where :attr:`depends_on_lanes`; one of a layer without. It is what a
+            folding gives them, so the hardware part of a design point fills it in.
     """
 
     weight: TensorQuant
@@ -105,6 +108,8 @@ class NumericsSpec:
     weight_rule: ScaleRule = ABSMAX
     activation_rule: ScaleRule | None = None
     overrides: tuple[Override, ...] = ()
+    overflow: Overflow = Overflow.IMPOSSIBLE
+    lanes: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         check_weight(self.weight)
@@ -118,6 +123,40 @@ class NumericsSpec:
         if self.tile_size is not None and self.tile_size < 1:
             raise DatapathError(f"`tile_size` must be at least 1 product, but got tile_size={self.tile_size}.")
         self.recipe.check(self.weight.format, self.activation.format, self.accumulator_bits)
+        if self.overflow is not Overflow.IMPOSSIBLE:
+            self._check_overflow()
+
+    def _check_overflow(self) -> None:
+        if self.accumulator_bits is None:
+            raise DatapathError(
+                f"an accumulator that may overflow ({self.overflow}) must have a width P, but accumulator is auto, the width "
+                "that is proved to be enough; give P in bits, or overflow impossible."
+            )
+        if self.recipe.uses_accumulator:
+            raise DatapathError(
+                f"the axe step makes overflow impossible, but got overflow {self.overflow}; use impossible, or gptq."
+            )
+
+    @property
+    def uses_accumulator(self) -> bool:
+        """Whether accuracy depends on P and T: the recipe chooses codes for them, or sums may overflow."""
+        return self.recipe.uses_accumulator or self.overflow is not Overflow.IMPOSSIBLE
+
+    @property
+    def depends_on_lanes(self) -> bool:
+        """Whether accuracy depends on how many products are summed per cycle.
+
+        A saturating register clamps once per cycle; and the more products of minifloats enter it in one cycle, the fewer of
+        their low bits fit (:func:`hwmodels.primitives.operands.dropped_bits`). A wrapping sum of integers is the same in any
+        order.
+        """
+        minifloats = any(is_minifloat(fmt) for fmt in self.formats)
+        return self.overflow is Overflow.SATURATE or (self.overflow is Overflow.WRAP and minifloats)
+
+    def accumulator(self, proved: int, tile_size: int | None) -> Accumulator:
+        """The accumulator of a layer whose weights are proved to need `proved` bits: it overflows only where they are more."""
+        bits = max(self.accumulator_bits or proved, 2)
+        return Accumulator(bits, tile_size, Overflow.IMPOSSIBLE if proved <= bits else self.overflow)
 
     @property
     def formats(self) -> tuple[ElementFormat, ...]:
@@ -128,9 +167,9 @@ class NumericsSpec:
 
     @property
     def key(self) -> str:
-        """The numerics key: a hash of everything accuracy depends on. P and T count only if the recipe uses them."""
+        """The numerics key: a hash of everything accuracy depends on. P and T count only where they are used."""
         described = self.as_dict()
-        if not self.recipe.uses_accumulator:
+        if not self.uses_accumulator:
             described = {k: v for k, v in described.items() if k not in ("accumulator_bits", "tile_size")}
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -151,6 +190,10 @@ class NumericsSpec:
             described["activation_rule"] = self.activation_rule.name
         if self.overrides:
             described["overrides"] = [override.as_dict() for override in self.overrides]
+        if self.overflow is not Overflow.IMPOSSIBLE:
+            described["overflow"] = self.overflow.value
+        if self.lanes:
+            described["lanes"] = [{"layer": name, "lanes": str(lanes)} for name, lanes in self.lanes]
         return described
 
 

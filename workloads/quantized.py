@@ -46,6 +46,24 @@ class LayerResult:
         return self.range.bits
 
 
+@dataclass(frozen=True)
+class LayerOverflow:
+    """What the accumulators of a layer did on all samples that a network has been run on.
+
+    Attributes:
+        sums: of tiles, or of whole dot products where they are not tiled; 0 of a layer that is proved not to overflow.
+        overflows: how many of them left the register: were clamped at least once, or are wrong by a wrap in the end.
+    """
+
+    sums: int
+    overflows: int
+
+    @property
+    def rate(self) -> float:
+        """The share of sums that overflowed; 0 of no sums."""
+        return self.overflows / max(self.sums, 1)
+
+
 @dataclass(frozen=True, eq=False)
 class QuantizedModel:
     """A quantized network.
@@ -58,6 +76,7 @@ class QuantizedModel:
         site_scales: the constant scale of every activation quantizer that has one; beside E4M3 scales, that of the tensor.
         zero_points: the code of the number zero at sites where it is not 0.
         make_module: builds `module`.
+        overflows: of every layer, so far; of none where overflow is impossible.
     """
 
     network: fx.GraphModule
@@ -66,8 +85,9 @@ class QuantizedModel:
     site_scales: Mapping[str, float]
     zero_points: Mapping[str, int]
     make_module: Callable[[], fx.GraphModule] = field(repr=False)
+    overflows: Callable[[], Mapping[str, LayerOverflow]] = field(repr=False, default=dict)
 
     @cached_property
     def module(self) -> fx.GraphModule:
-        """The same network in Brevitas' modules, built when first asked for: what is exported."""
+        """The same network in Brevitas' modules, built when first asked for: what is exported. No sum overflows in it."""
         return self.make_module()

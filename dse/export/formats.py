@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dse.export.errors import ExportError
-from hwmodels.datapath import Granularity, ScaleKind, TensorQuant
+from hwmodels.datapath import Granularity, Overflow, ScaleKind, TensorQuant
 from hwmodels.formats import IntFormat
 from hwmodels.ops import Numerics
 
@@ -62,10 +62,17 @@ def check_exportable(numerics: Numerics, exporter: str) -> None:
     """Refuse a network with a format that an exporter cannot write.
 
     Raises:
-        ExportError: names the layer or site, its format, what the exporter holds and which other exporter would do.
+        ExportError: names the layer or site, its format, what the exporter holds and which other exporter would do; or a
+            layer whose sums may overflow.
     """
     if exporter not in EXPORTERS:
         raise ExportError(f"an exporter must be one of {', '.join(EXPORTERS)}, but got {exporter!r}.")
+    for name, layer in numerics.layers.items():
+        if layer.accumulator.overflow is not Overflow.IMPOSSIBLE:
+            raise ExportError(
+                f"the sums of an exported network must be exact, because ONNX has no other, but layer {name} may "
+                f"{layer.accumulator.overflow} at {layer.accumulator.bits} bits; choose a point whose overflow is impossible."
+            )
     for where, quant in quants(numerics):
         if not EXPORTERS[exporter].takes(quant):
             others = [other.name for other in EXPORTERS.values() if all(other.takes(q) for _, q in quants(numerics))]

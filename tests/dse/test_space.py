@@ -54,6 +54,7 @@ def test_the_accumulator_is_part_of_the_numerics_key_only_if_the_recipe_uses_it(
     space = make_space(config(recipe=["rtn", "axe"], accumulator=["auto", "16", "20"]))
     base = dict.fromkeys(AXES, "") | {"weight": "int4", "activation": "int4", "weight_scaling": "channel"}
     base |= {"activation_scaling": "tensor", "tile": "none", "weight_rule": "absmax", "activation_rule": "auto"}
+    base |= {"overflow": "impossible"}
 
     def key(recipe, width):
         return space.spec(base | {"recipe": recipe, "accumulator": width}).key

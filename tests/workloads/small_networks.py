@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hwmodels.catalog import parse_element
-from hwmodels.datapath import TensorQuant, parse_scaling
+from hwmodels.datapath import Overflow, TensorQuant, parse_scaling
 from workloads.numerics import NumericsSpec, Override
 from workloads.recipes import parse_recipe
 from workloads.scale_rule import parse_scale_rule
@@ -76,6 +76,8 @@ def spec(
     weight_rule: str = "absmax",
     activation_rule: str | None = None,
     overrides: tuple[Override, ...] = (),
+    overflow: Overflow = Overflow.IMPOSSIBLE,
+    lanes: tuple[tuple[str, int], ...] = (),
 ) -> NumericsSpec:
     """A specification by names."""
     return NumericsSpec(
@@ -89,4 +91,6 @@ def spec(
         weight_rule=parse_scale_rule(weight_rule),
         activation_rule=None if activation_rule is None else parse_scale_rule(activation_rule),
         overrides=overrides,
+        overflow=overflow,
+        lanes=lanes,
     )
