@@ -35,7 +35,7 @@ def describe(config: SweepConfig, workers: int, measure: bool) -> dict[str, Any]
     trials = config.search.trials if size is None else min(config.search.trials, size)
     document: dict[str, Any] = {
         "sweep": config.name,
-        "workload": config.workload if isinstance(config.workload, str) else config.workload.huggingface,
+        "workload": config.workload_label,
         "axes": {a: list(space.axes[a]) for a in AXES},
         "combinations": space.combinations,
         "numerics_points": size,

@@ -31,8 +31,17 @@ from hwmodels.float_parts import FLOAT_BITS
 from hwmodels.formats import IntFormat
 from workloads.numerics import Override, check_activation, check_weight
 from workloads.recipes import parse_recipe
-from workloads.registry import HuggingFace, WorkloadRef, check_workload, metrics_of
+from workloads.registry import (
+    CLASSIFIER,
+    HuggingFace,
+    ImageNetwork,
+    Preprocessing,
+    WorkloadRef,
+    check_workload,
+    metrics_of,
+)
 from workloads.scale_rule import parse_scale_rule
+from workloads.vision.degrade import parse_degradation
 
 MAX_CONFIG_BYTES = 1 << 20
 """A configuration is a page of text: anything larger is not one, and is refused before it is parsed."""
@@ -192,6 +201,7 @@ class EvaluationConfig(_Strict):
 
     test_images: Annotated[int, Field(ge=1)] | None = None
     calibration_images: Annotated[int, Field(ge=1)] | None = None
+    degrade: Annotated[str, _parsed(parse_degradation)] = "none"
 
 
 class HuggingFaceConfig(_Strict):
@@ -205,11 +215,47 @@ class HuggingFaceConfig(_Strict):
     task: Literal["predict", "embed"] = "predict"
 
 
-_TAGS = ("by name", "by files")  # how a workload may be given; pydantic puts them into the paths of mistakes
+class PreprocessingConfig(_Strict):
+    """What is done to every image, see :class:`workloads.registry.Preprocessing`."""
+
+    resize: int = Preprocessing.resize
+    crop: int = Preprocessing.crop
+    mean: tuple[float, ...] = Preprocessing.mean
+    std: tuple[float, ...] = Preprocessing.std
+
+    @model_validator(mode="after")
+    def _holds(self) -> PreprocessingConfig:
+        Preprocessing(**self.model_dump())
+        return self
+
+
+class ImageNetworkConfig(_Strict):
+    """A classifier and images by their local paths, see :class:`workloads.registry.ImageNetwork`."""
+
+    model: str
+    checkpoint: str | None = None
+    images: str
+    calibration_images: str | None = None
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+
+    def reference(self) -> ImageNetwork:
+        """The value it stands for."""
+        prepared = Preprocessing(**self.preprocessing.model_dump())
+        return ImageNetwork(self.model, self.checkpoint, self.images, self.calibration_images, prepared)
+
+
+_TAGS = (
+    "by name",
+    "by text",
+    "by images",
+)  # how a workload may be given; pydantic puts them into the paths of mistakes
 
 
 def _workload_kind(value: object) -> str:
-    return _TAGS[0] if isinstance(value, str) else _TAGS[1]
+    if isinstance(value, str):
+        return _TAGS[0]
+    images = isinstance(value, ImageNetworkConfig) or (isinstance(value, dict) and {"model", "images"} & value.keys())
+    return _TAGS[2] if images else _TAGS[1]
 
 
 class SweepConfig(_Strict):
@@ -217,7 +263,9 @@ class SweepConfig(_Strict):
 
     name: str
     workload: Annotated[
-        Annotated[str, _parsed(check_workload), Tag(_TAGS[0])] | Annotated[HuggingFaceConfig, Tag(_TAGS[1])],
+        Annotated[str, _parsed(check_workload), Tag(_TAGS[0])]
+        | Annotated[HuggingFaceConfig, Tag(_TAGS[1])]
+        | Annotated[ImageNetworkConfig, Tag(_TAGS[2])],
         Discriminator(_workload_kind),
     ]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -243,6 +291,10 @@ class SweepConfig(_Strict):
             raise ValueError(
                 f"objectives: the workload must measure them, but it gives {', '.join(measured)} and not {', '.join(missing)}."
             )
+        if self.evaluation.degrade != "none" and measured != CLASSIFIER:
+            raise ValueError(
+                f"evaluation: only images can be degraded, but {self.workload_label} reads text; leave degrade out."
+            )
         if not any(o.is_cost for o in asked) or not any(o.is_quality for o in asked):
             raise ValueError(
                 f"objectives: a front needs a measured quality ({', '.join(measured)}) and a cost "
@@ -253,7 +305,18 @@ class SweepConfig(_Strict):
     @property
     def workload_ref(self) -> WorkloadRef:
         """The workload as :func:`workloads.registry.get_workload` takes it."""
+        if isinstance(self.workload, ImageNetworkConfig):
+            return self.workload.reference()
         return self.workload if isinstance(self.workload, str) else HuggingFace(**self.workload.model_dump())
+
+    @property
+    def workload_label(self) -> str:
+        """What the workload is called: its name, its model directory or its constructor."""
+        match self.workload:
+            case HuggingFaceConfig(huggingface=label) | ImageNetworkConfig(model=label):
+                return label
+            case label:
+                return label
 
     def as_yaml(self) -> str:
         """The configuration with every default written out; :func:`load_config` reads it back to an equal value."""
@@ -343,7 +406,7 @@ def _mistakes(error: ValidationError) -> str:
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
         text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            text = f"unknown key; known here: {', '.join(_known_keys(location[:-1]))}"
+            text = f"unknown key; known here: {', '.join(_known_keys(item['loc'][:-1]))}"
         elif item["type"] == "missing":
             text = "this key is required"
         elif item["type"] != "value_error":
@@ -355,9 +418,10 @@ def _mistakes(error: ValidationError) -> str:
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = SweepConfig
-    if location == ("workload",):
-        return list(HuggingFaceConfig.model_fields)
     for part in location:
+        if part == "workload" or part in _TAGS:
+            model = ImageNetworkConfig if part == _TAGS[2] else HuggingFaceConfig
+            continue
         annotation = model.model_fields[str(part)].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             break

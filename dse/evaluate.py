@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from workloads.plan import Plan
     from workloads.quantize import Engine
     from workloads.quantized import LayerOverflow
+    from workloads.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,18 @@ class Evaluator:
     workload: WorkloadRef
     test_images: int | None = None
     calibration_images: int | None = None
+    degrade: str = "none"
 
     @classmethod
     def of(cls, config: SweepConfig) -> Evaluator:
         """The evaluator that a configuration asks for."""
-        return cls(config.workload_ref, config.evaluation.test_images, config.evaluation.calibration_images)
+        asked = config.evaluation
+        return cls(config.workload_ref, asked.test_images, asked.calibration_images, asked.degrade)
 
     @cached_property
     def source(self) -> Workload:
         """The workload itself: network and samples as they come."""
-        return get_workload(self.workload)
+        return get_workload(self.workload, degrade=self.degrade)
 
     @cached_property
     def model(self) -> Module:
@@ -95,7 +98,7 @@ class Evaluator:
         return self._networks[recipe.preparations]
 
     @cached_property
-    def test_set(self) -> tuple[Tensor, Tensor]:
+    def test_set(self) -> tuple[Samples, Tensor]:
         """Test images (or windows of text) and labels, as many as the configuration asks for."""
         images, labels = self.source.test()
         _enough("test_images", self.test_images, len(images))
@@ -104,9 +107,11 @@ class Evaluator:
     @cached_property
     def calibration_set(self) -> Tensor:
         """Calibration images (or windows of text), never seen in the test set."""
+        from workloads.samples import in_memory
+
         images = self.source.calibration()
         _enough("calibration_images", self.calibration_images, len(images))
-        return images[: self.calibration_images]
+        return in_memory(images[: self.calibration_images])
 
     @cached_property
     def engine(self) -> Engine:

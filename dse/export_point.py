@@ -99,6 +99,7 @@ def export_point(
             sweep that cannot be reproduced.
     """
     from workloads.quantize import quantize
+    from workloads.samples import in_memory
 
     if output is not None and output.suffix != ".onnx":
         # other suffixes are other things: onnx would write JSON to .json, and a study.db is easily given by mistake
@@ -118,7 +119,7 @@ def export_point(
     path = output or folder / "exports" / f"{row.id}.{exporter}.onnx"
     WRITERS[exporter](quantized, evaluator.source.example_input, path, name=f"{results.config.name}-{row.id}")
     images, labels = evaluator.test_set
-    gate = check_export(path, quantized, images[:samples], labels[:samples], exporter=exporter)
+    gate = check_export(path, quantized, in_memory(images[:samples]), labels[:samples], exporter=exporter)
     if samples is None and gate.top1_model != row.top1:
         raise ExportError(
             f"point {row.id} must give the accuracy that the sweep stored, {row.top1}, but it gives {gate.top1_model}; "

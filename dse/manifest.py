@@ -25,12 +25,14 @@ DECISIVE = ("bitfront", "torch", "brevitas", "numpy", "optuna", "scikit-learn", 
 
 def make_manifest(config: SweepConfig) -> dict[str, Any]:
     """The manifest of a sweep that starts now. Trials are left out of the configuration's hash: a sweep may be extended."""
-    workload = get_workload(config.workload_ref)
+    workload = get_workload(config.workload_ref, degrade=config.evaluation.degrade)
     asked = config.model_dump(mode="json")
     asked["search"].pop("trials")
     for axis, choice in LATER.items():  # a sweep from before the axis asked for the same
         if asked["space"][axis] == [choice]:
             asked["space"].pop(axis)
+    if asked["evaluation"]["degrade"] == "none":  # as in the sweeps of before there was a choice
+        asked["evaluation"].pop("degrade")
     return {
         "sweep": config.name,
         "seed": config.seed,

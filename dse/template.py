@@ -66,6 +66,7 @@ search:
 evaluation:
   test_images: null         # null: all that the workload has
   calibration_images: null
+  degrade: none             # of test images: noise0.1 (of a pixel's range), blur1 (pixels)
 """
 
 

@@ -1,7 +1,7 @@
-"""Rotary positions and attention as modules of their own: what a traced network shows of them is one node each.
+"""What transformers compute between their layers, as modules of their own: a traced network shows one node of each.
 
-They hold no weights, work in the type of their inputs, and are the same functions as in Hugging Face's implementations
-(the tests compare logits).
+They hold no weights but embeddings, work in the type of their inputs, and are the same functions as in Hugging Face's
+implementations (the tests compare logits).
 """
 
 from __future__ import annotations
@@ -111,3 +111,30 @@ class PositionedEmbedding(nn.Module):
         x = self.word_embeddings(tokens) + self.token_type_embeddings.weight[0]
         result: Tensor = self.LayerNorm(x + self.position_embeddings.weight[: tokens.shape[1]])
         return result
+
+
+class PatchTokens(nn.Module):
+    """Patches as a sequence of tokens behind a class token, with learned positions added. Computes in floating point.
+
+    Args:
+        patches: per image.
+        width: channels of a token.
+    """
+
+    def __init__(self, patches: int, width: int) -> None:
+        super().__init__()
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embedding = nn.Parameter(torch.empty(1, patches + 1, width).normal_(std=0.02))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the tokens (images, 1 + patches, width) of patches (images, width, rows, columns)."""
+        tokens = x.flatten(2).transpose(1, 2)
+        return torch.cat([self.class_token.expand(len(x), -1, -1), tokens], dim=1) + self.pos_embedding
+
+
+class ClassToken(nn.Module):
+    """The first token of a sequence: what an image is classified by."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (images, width) of (images, tokens, width)."""
+        return x[:, 0]

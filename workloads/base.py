@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from workloads.samples import Samples
+
 
 Z = 1.959963984540054
 """Normal quantile of a two-sided 95 % interval."""
@@ -53,13 +55,13 @@ class Workload(Protocol):
     def load_model(self) -> nn.Module:
         """Return a new float network in eval mode, with the checkpoint's weights."""
 
-    def calibration(self) -> Tensor:
+    def calibration(self) -> Samples:
         """Return the inputs that quantizers may look at, (samples, ...); none of them is a test input."""
 
-    def test(self) -> tuple[Tensor, Tensor]:
+    def test(self) -> tuple[Samples, Tensor]:
         """Return the inputs (samples, ...) and the int64 labels, (samples,) or one per token, (samples, tokens)."""
 
-    def judge(self, reference: nn.Module, inputs: Tensor, labels: Tensor) -> Callable[[nn.Module], Measured]:
+    def judge(self, reference: nn.Module, inputs: Samples, labels: Tensor) -> Callable[[nn.Module], Measured]:
         """Return the function that measures a network on these samples of `test()`.
 
         Args:

@@ -31,7 +31,7 @@ from hwmodels.ops import (
     Softmax,
     Table,
 )
-from workloads.attention import Attention, PositionedEmbedding, Rotary
+from workloads.attention import Attention, ClassToken, PatchTokens, PositionedEmbedding, Rotary
 from workloads.graph import Kind, PlanError, label, shape
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _wanted(build: Lowering, node: fx.Node, reader: fx.Node) -> str | None:
         case _:
             pass
     module = plan.graph.get_submodule(str(reader.target)) if reader.op == "call_module" else None
-    if isinstance(module, nn.SiLU | nn.GELU):
+    if isinstance(module, nn.SiLU | nn.GELU | PatchTokens):
         return f"{label(reader)}.in"
     if isinstance(module, Attention):
         places = [place for place, source in enumerate(reader.args) if plan.origin(_node(source)) is node]
@@ -157,6 +157,18 @@ def _positioned(build: Lowering, node: fx.Node, module: PositionedEmbedding) -> 
         Requantize(f"{name}.sum.requantize", f"{name}.sum", *size, f"{name}.sum"),
     ]
     _append(build, node, Normalize(name, *size, Norm.LAYER, f"{name}.sum"))
+
+
+def _patches(build: Lowering, node: fx.Node, module: PatchTokens) -> None:
+    """Positions from off-chip memory, added to the patches; the row of the class token is added to nothing."""
+    name, (channels, tokens) = label(node), build.size(node)
+    build.operators.append(Lookup(f"{name}.positions", channels, tokens, tokens, f"{name}.in"))
+    _append(build, node, Add(name, channels, tokens, f"{name}.in"))
+
+
+def _class_token(build: Lowering, node: fx.Node, module: ClassToken) -> None:
+    """The other tokens are dropped, which takes nothing."""
+    build.streams[node] = build.streams[_read(build, node, node.args[0])]
 
 
 def _norm(build: Lowering, node: fx.Node, module: nn.RMSNorm | nn.LayerNorm) -> None:
@@ -227,6 +239,8 @@ def _append(build: Lowering, node: fx.Node, op: Operator) -> None:
 OPERATORS: dict[type[nn.Module], Callable[[Lowering, fx.Node, Any], None]] = {
     nn.Embedding: _embedding,
     PositionedEmbedding: _positioned,
+    PatchTokens: _patches,
+    ClassToken: _class_token,
     nn.RMSNorm: _norm,
     nn.LayerNorm: _norm,
     nn.SiLU: _function,

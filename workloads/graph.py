@@ -18,7 +18,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from hwmodels.errors import BitfrontError
-from workloads.attention import Attention, PositionedEmbedding, Rotary
+from workloads.attention import Attention, ClassToken, PatchTokens, PositionedEmbedding, Rotary
 
 
 class PlanError(BitfrontError):
@@ -55,6 +55,8 @@ MODULES: dict[type[nn.Module], Kind] = {
     nn.SiLU: Kind.FLOAT,
     nn.GELU: Kind.FLOAT,
     PositionedEmbedding: Kind.FLOAT,
+    PatchTokens: Kind.FLOAT,
+    ClassToken: Kind.FLOAT,
     Rotary: Kind.FLOAT,
     Attention: Kind.FLOAT,
     nn.Flatten: Kind.PASS,
@@ -93,12 +95,12 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
     """An eval-mode copy of `model` as a graph: batch norm folded, shapes in ``meta["tensor_meta"]``, kinds checked.
 
     Raises:
-        PlanError: the model cannot be traced, or holds something that is not in the tables above.
+        PlanError: the model does not take the example or cannot be traced, or holds something that is not in the tables above.
     """
+    copied = copy.deepcopy(model).eval()
     try:
-        copied = copy.deepcopy(model).eval()
         graph = fx.GraphModule(copied, _Tracer().trace(copied), type(model).__name__)
-    except (fx.proxy.TraceError, TypeError) as error:
+    except (fx.proxy.TraceError, TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise PlanError(
             f"the model must have a forward without data-dependent control flow, but tracing it failed: {reason}."
@@ -109,6 +111,14 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
     graph.recompile()
     for node in graph.graph.nodes:
         kind(graph, node)
+    try:
+        with torch.no_grad():
+            graph.forward(example)  # a call would print a traceback of its own
+    except Exception as error:  # anything may go wrong in a network of the user's
+        reason = (str(error).splitlines() or ["no message"])[0]
+        raise PlanError(
+            f"the model must take an input of shape {tuple(example.shape)}, but it raised {type(error).__name__}: {reason}."
+        ) from error
     with torch.no_grad():
         ShapeProp(graph).propagate(example)
     for node in graph.graph.nodes:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workloads.base import EmbeddingMetrics, LanguageMetrics, Metrics
+from workloads.samples import Samples, batches
 
 UNSCORED: Final = -100
 """The label of a token that is context only (torch's `ignore_index`)."""
@@ -22,7 +23,7 @@ KEPT_BYTES: Final = 1 << 29
 """Float logits up to this size are kept for all comparisons, larger ones computed again for each (512 MiB, assumed)."""
 
 
-def evaluate_top1(model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 250) -> Metrics:
+def evaluate_top1(model: nn.Module, images: Samples, labels: Tensor, *, batch_size: int = 250) -> Metrics:
     """Return top-1 and cross-entropy of a classifier.
 
     Args:
@@ -45,9 +46,8 @@ def evaluate_top1(model: nn.Module, images: Tensor, labels: Tensor, *, batch_siz
     correct = 0
     loss = 0.0
     with torch.inference_mode():
-        for start in range(0, samples, batch_size):
-            truth = labels[start : start + batch_size]
-            logits = model(images[start : start + batch_size])
+        for inputs, truth in zip(batches(images, batch_size), torch.split(labels, batch_size), strict=True):
+            logits = model(inputs)
             # argmax would take NaN for the largest logit and report an accuracy for a network that computes nothing.
             if not torch.isfinite(logits).all():
                 raise ValueError("logits must be finite, but the model returned inf or NaN; check its scales")

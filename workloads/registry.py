@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from hwmodels.errors import BitfrontError
+from workloads.vision.degrade import parse_degradation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +62,56 @@ class HuggingFace:
     task: Literal["predict", "embed"] = "predict"
 
 
-WorkloadRef: TypeAlias = str | HuggingFace
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to an image before the network sees it; the defaults are those of torchvision's classifiers.
+
+    Args:
+        resize: length of the shorter side (pixels), bilinear, smoothed.
+        crop: height and width cut from the middle (pixels).
+        mean: subtracted from the three channels, which lie in [0, 1].
+        std: then divided by.
+
+    Raises:
+        BitfrontError: a crop larger than the image, or a mean and deviations that are not three numbers, positive deviations.
+    """
+
+    resize: int = 256
+    crop: int = 224
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.crop <= self.resize:
+            raise BitfrontError(
+                f"`crop` must be within 1 to resize={self.resize} pixels, but got crop={self.crop}; images are not padded."
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise BitfrontError(
+                f"`mean` and `std` must be three numbers each, those of std above 0, but got {self.mean} and {self.std}."
+            )
+
+
+@dataclass(frozen=True)
+class ImageNetwork:
+    """A classifier of the user's with images to judge it on. Paths are local; nothing is downloaded.
+
+    Args:
+        model: resnet18, mobilenet_v2, vit_b_32, or ``module:function``: that function's code is run, nobody else's.
+        checkpoint: state dict, safetensors or torch.save; None: the function returns the network with its weights.
+        images: folder with one folder per class.
+        calibration_images: another such folder; None: an eighth of `images`, which is not tested then.
+        preprocessing: of every image.
+    """
+
+    model: str
+    checkpoint: str | None
+    images: str
+    calibration_images: str | None = None
+    preprocessing: Preprocessing = Preprocessing()
+
+
+WorkloadRef: TypeAlias = str | HuggingFace | ImageNetwork
 """How a workload is asked for: by name, or by the files it is made of."""
 
 
@@ -84,20 +134,42 @@ def metrics_of(workload: WorkloadRef) -> tuple[str, ...]:
     """
     if isinstance(workload, HuggingFace):
         return LANGUAGE if workload.task == "predict" else ENCODER
+    if isinstance(workload, ImageNetwork):
+        return CLASSIFIER
     return WORKLOADS[check_workload(workload)].metrics
 
 
-def get_workload(workload: WorkloadRef) -> Workload:
+def get_workload(workload: WorkloadRef, *, degrade: str = "none") -> Workload:
     """Return a workload by name or files; this imports torch.
 
+    Args:
+        workload: which.
+        degrade: what is done to its test images, see :func:`workloads.vision.degrade.parse_degradation`.
+
     Raises:
-        BitfrontError: no workload has that name, or its window and stride contradict each other.
+        BitfrontError: no workload has that name, its window and stride contradict each other, or it has no images to degrade.
     """
     if isinstance(workload, HuggingFace):
-        return _language(workload)
-    entry = WORKLOADS[check_workload(workload)]
-    found: Workload = getattr(import_module(entry.module), entry.attribute)
-    return found
+        found = _language(workload)
+    elif isinstance(workload, ImageNetwork):
+        found = _classifier(workload)
+    else:
+        entry = WORKLOADS[check_workload(workload)]
+        found = getattr(import_module(entry.module), entry.attribute)
+    if degrade == "none":
+        return found
+    if metrics_of(workload) != CLASSIFIER:
+        raise BitfrontError(f"only images can be degraded, but {found.name} reads text; leave degrade={degrade} out.")
+    degraded: Workload = replace(found, degradation=parse_degradation(degrade))  # type: ignore[type-var]  # dataclasses all
+    return degraded
+
+
+def _classifier(asked: ImageNetwork) -> Workload:
+    from workloads.vision.network import NetworkWorkload
+
+    checkpoint = None if asked.checkpoint is None else Path(asked.checkpoint)
+    calibration = None if asked.calibration_images is None else Path(asked.calibration_images)
+    return NetworkWorkload(asked.model, checkpoint, Path(asked.images), calibration, asked.preprocessing)
 
 
 def _language(asked: HuggingFace) -> Workload:

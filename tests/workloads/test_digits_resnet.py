@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,19 @@ from torch import fx, nn
 from workloads.checkpoint import CheckpointError, read_metadata
 from workloads.metrics import evaluate_top1
 from workloads.registry import WORKLOADS, get_workload
+from workloads.vision.digits import DigitsWorkload
 from workloads.vision.digits_data import SPLITS, data_hash, make_split
-from workloads.vision.digits_resnet import CHECKPOINT, REMEDY, DigitsResNet, DigitsResNetWorkload, ResidualAdd
+from workloads.vision.digits_resnet import CHECKPOINT, WORKLOAD, DigitsResNet
+from workloads.vision.resnet import ResidualAdd
 from workloads.vision.train import main, steps_of, train
+
+REMEDY = "run `python -m workloads.vision.train digits-resnet` to train it"
+
+
+def trained(checkpoint: Path) -> DigitsWorkload:
+    """The workload with another checkpoint."""
+    assert isinstance(WORKLOAD, DigitsWorkload)
+    return replace(WORKLOAD, checkpoint=checkpoint)
 
 
 def test_the_committed_checkpoint_reproduces_its_stated_accuracy() -> None:
@@ -99,9 +110,9 @@ def test_every_relu_and_add_is_a_module_called_once_per_forward_pass() -> None:
 def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "none.safetensors"
     with pytest.raises(CheckpointError) as caught:
-        DigitsResNetWorkload(checkpoint=path).load_model()
+        trained(path).load_model()
     assert str(caught.value) == (
-        f"checkpoint must exist, but {path} is missing; run `python -m workloads.vision.train` to train it"
+        f"checkpoint must exist, but {path} is missing; run `python -m workloads.vision.train digits-resnet` to train it"
     )
 
 
@@ -109,7 +120,7 @@ def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path) -> None:
 def test_a_truncated_checkpoint_is_one_sentence(tmp_path: Path, size: int) -> None:
     path = tmp_path / "torn.safetensors"
     path.write_bytes(CHECKPOINT.read_bytes()[:size])
-    workload = DigitsResNetWorkload(checkpoint=path)
+    workload = trained(path)
     with pytest.raises(
         CheckpointError, match=r"^checkpoint must be readable, but .* is not \(.*\); run .* to train it$"
     ):
@@ -132,7 +143,7 @@ def test_another_networks_checkpoint_is_refused_by_tensor_name(tmp_path: Path, c
             tensors["head.weight"] = tensors["head.weight"].half()
     path = tmp_path / "other.safetensors"
     save_file(tensors, path, metadata={"correct": "1"})
-    workload = DigitsResNetWorkload(checkpoint=path)
+    workload = trained(path)
     name = "tail" if change == "extra" else "head"
     with pytest.raises(
         CheckpointError, match=rf"must hold exactly the tensors of DigitsResNet, .*1 differ \({name}.weight\)"
@@ -145,7 +156,7 @@ def test_another_networks_checkpoint_is_refused_by_tensor_name(tmp_path: Path, c
 def test_a_checkpoint_without_metadata_has_no_accuracy(tmp_path: Path) -> None:
     path = tmp_path / "bare.safetensors"
     save_file(load_file(CHECKPOINT), path)
-    workload = DigitsResNetWorkload(checkpoint=path)
+    workload = trained(path)
     assert not workload.load_model().training
     with pytest.raises(CheckpointError, match="must carry metadata, but it has none"):
         _ = workload.float_accuracy
@@ -154,7 +165,7 @@ def test_a_checkpoint_without_metadata_has_no_accuracy(tmp_path: Path) -> None:
 def test_training_writes_a_checkpoint_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "new" / "tiny.safetensors"
     assert main(["--epochs", "1", "--images", "500", "--output", str(path)]) == 0
-    workload = DigitsResNetWorkload(checkpoint=path)
+    workload = trained(path)
     images, labels = workload.test()
     metrics = evaluate_top1(workload.load_model(), images, labels)
     assert metrics.top1 == workload.float_accuracy
@@ -169,8 +180,8 @@ def test_training_learns_its_images_and_repeats() -> None:
     digits = make_split("train", images=250)
     images, labels = torch.from_numpy(digits.images), torch.from_numpy(digits.labels)
     runs: list[list[float]] = [[], []]
-    models = [train(images, labels, epochs=25, seed=3, report=losses.append) for losses in runs]
-    assert len(runs[0]) == steps_of(250, 25) == 50
+    models = [train("digits-resnet", images, labels, epochs=25, seed=3, report=losses.append) for losses in runs]
+    assert len(runs[0]) == steps_of(250, 25, 125) == 50
     chance = math.log(10)
     assert sum(runs[0][:5]) / 5 > 0.9 * chance
     assert sum(runs[0][-5:]) / 5 < 0.75 * chance

@@ -20,6 +20,7 @@ from workloads.llm.encoder import Encoder
 from workloads.llm.huggingface import encode, folder_id, load_decoder, load_encoder, load_tokenizer
 from workloads.llm.outliers import Outliers, add_outliers
 from workloads.metrics import UNSCORED, EmbeddingJudge, LanguageJudge
+from workloads.samples import Samples, in_memory
 
 
 class TextError(BitfrontError):
@@ -154,9 +155,9 @@ class LanguageWorkload(TextWorkload):
         labels[1:, : self.window - stride] = UNSCORED
         return inputs, labels
 
-    def judge(self, reference: nn.Module, inputs: Tensor, labels: Tensor) -> Callable[[nn.Module], LanguageMetrics]:
+    def judge(self, reference: nn.Module, inputs: Samples, labels: Tensor) -> Callable[[nn.Module], LanguageMetrics]:
         """Return the function that measures a language model on these windows, beside the float model `reference`."""
-        return LanguageJudge(reference, inputs, labels)
+        return LanguageJudge(reference, in_memory(inputs), labels)
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,9 @@ class EncoderWorkload(TextWorkload):
         windows = _cut(self.stream()[1], self.window)[: self.test_windows]
         return windows, torch.arange(len(windows))
 
-    def judge(self, reference: nn.Module, inputs: Tensor, labels: Tensor) -> Callable[[nn.Module], EmbeddingMetrics]:
+    def judge(self, reference: nn.Module, inputs: Samples, labels: Tensor) -> Callable[[nn.Module], EmbeddingMetrics]:
         """Return the function that compares an encoder's embeddings of these windows with the float encoder's."""
-        return EmbeddingJudge(reference, inputs)
+        return EmbeddingJudge(reference, in_memory(inputs))
 
 
 def _cut(stream: Tensor, window: int) -> Tensor:

@@ -8,32 +8,17 @@ no control flow that depends on data, so that `torch.fx` traces them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
-import torch
 from torch import Tensor, nn
 
-from workloads.base import Metrics, Workload
-from workloads.checkpoint import CheckpointError, file_id, load_checkpoint, read_metadata
-from workloads.metrics import evaluate_top1
-from workloads.vision.digits_data import CLASSES, data_hash, make_split
+from workloads.base import Workload
+from workloads.vision.digits import DigitsWorkload
+from workloads.vision.digits_data import CLASSES
+from workloads.vision.resnet import ResidualAdd
 
 CHECKPOINT: Final = Path(__file__).with_name("digits_resnet.safetensors")
-REMEDY: Final = "run `python -m workloads.vision.train` to train it"
-
-_BATCH = 100  # images per forward pass: the rounding kernel's temporaries stay in cache (3-5 times faster than 500)
-
-
-class ResidualAdd(nn.Module):
-    """The sum of a block's branch and its shortcut, as a module so that quantization can find and replace it."""
-
-    def forward(self, branch: Tensor, shortcut: Tensor) -> Tensor:
-        """Return `branch + shortcut`, both (images, channels, height, width)."""
-        return branch + shortcut
 
 
 class ResidualBlock(nn.Module):
@@ -153,82 +138,4 @@ class DigitsResNet(nn.Module):
         return result
 
 
-@cache
-def _tensors(split: str) -> tuple[Tensor, Tensor]:
-    """Return a split's images (images, 1, 32, 32) and labels, drawn once per process."""
-    digits = make_split(split)
-    return torch.from_numpy(digits.images), torch.from_numpy(digits.labels)
-
-
-@cache
-def _data_id() -> str:
-    return data_hash(make_split("calibration"), make_split("test"))
-
-
-@dataclass(frozen=True)
-class DigitsResNetWorkload:
-    """`digits-resnet` as `workloads.base.Workload`; `checkpoint` can name another training of the same network."""
-
-    checkpoint: Path = CHECKPOINT
-    name: str = "digits-resnet"
-    task: str = "classify handwritten digits (10 classes) amid clutter, noise and faint contrast on 32x32 pixels"
-
-    @property
-    def example_input(self) -> Tensor:
-        """The first calibration image, (1, 1, 32, 32)."""
-        return self.calibration()[:1]
-
-    @property
-    def float_accuracy(self) -> float:
-        """Top-1 of the float network on the test split, a fraction, as the checkpoint states it.
-
-        Raises:
-            CheckpointError: the checkpoint is missing, damaged, or does not state it.
-        """
-        metadata = read_metadata(self.checkpoint, remedy=REMEDY)
-        try:
-            return int(metadata["correct"]) / int(metadata["samples"])
-        except (KeyError, ValueError, ZeroDivisionError) as error:
-            raise CheckpointError(
-                f"checkpoint {self.checkpoint} must state `correct` and `samples` as whole numbers, "
-                f"but it states {sorted(metadata)}; {REMEDY}"
-            ) from error
-
-    @property
-    def data_id(self) -> str:
-        """SHA-256 of the calibration and test splits."""
-        return _data_id()
-
-    @property
-    def checkpoint_id(self) -> str:
-        """SHA-256 of the checkpoint file.
-
-        Raises:
-            CheckpointError: the file cannot be read.
-        """
-        return file_id(self.checkpoint, remedy=REMEDY)
-
-    def load_model(self) -> DigitsResNet:
-        """Return a new network in eval mode with the checkpoint's weights.
-
-        Raises:
-            CheckpointError: the checkpoint is missing or damaged, or another network's.
-        """
-        model = DigitsResNet()
-        load_checkpoint(model, self.checkpoint, remedy=REMEDY)
-        return model.eval()
-
-    def calibration(self) -> Tensor:
-        """Return the 512 calibration images, (512, 1, 32, 32)."""
-        return _tensors("calibration")[0]
-
-    def test(self) -> tuple[Tensor, Tensor]:
-        """Return the 2,000 test images (2000, 1, 32, 32) and their labels."""
-        return _tensors("test")
-
-    def judge(self, reference: nn.Module, inputs: Tensor, labels: Tensor) -> Callable[[nn.Module], Metrics]:
-        """Return the function that measures top-1 and loss on these images; the float network has no say in them."""
-        return partial(evaluate_top1, images=inputs, labels=labels, batch_size=_BATCH)
-
-
-WORKLOAD: Final[Workload] = DigitsResNetWorkload()
+WORKLOAD: Final[Workload] = DigitsWorkload("digits-resnet", DigitsResNet, CHECKPOINT)
