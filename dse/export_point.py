@@ -22,6 +22,7 @@ from dse.space import AXES, LATER, hardware_choices, make_space
 from dse.tables import find_knee
 from hwmodels.datapath import Overflow
 from hwmodels.devices import get_device
+from hwmodels.ops import Rotate
 from hwmodels.resources import Resources
 
 WRITERS = {"qonnx": export_qonnx, "qcdq": export_qcdq}
@@ -114,6 +115,7 @@ def export_point(
         )
     row = _choose(results, point_id, exporter)
     point = _design(results, row)
+    _check_operators(evaluator, point)
     # the same quantization as in the sweep; P of the point is put in afterwards, where it is only a claim to prove
     quantized = quantize(evaluator.model, evaluator.plan, point.numerics, evaluator.calibration_set)
     path = output or folder / "exports" / f"{row.id}.{exporter}.onnx"
@@ -156,8 +158,10 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
     evaluator = Evaluator.of(results.config)
     writable = []
     for row in results.front:
+        point = _design(results, row)
         try:
-            check_exportable(evaluator.numerics(_design(results, row).numerics, None), exporter)
+            _check_operators(evaluator, point)
+            check_exportable(evaluator.numerics(point.numerics, None), exporter)
         except ExportError:
             continue
         writable.append(row)
@@ -167,6 +171,17 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
             f"({EXPORTERS[exporter].holds}), but it has none."
         )
     return find_knee(writable, results.objectives)
+
+
+def _check_operators(evaluator: Evaluator, point: DesignPoint) -> None:
+    """Refuse a network with an operator that no exporter can write."""
+    recipe = point.numerics.recipe
+    rotation = next((op.name for op in evaluator.network_of(recipe).operators if isinstance(op, Rotate)), None)
+    if rotation is not None:
+        raise ExportError(
+            f"a network must have no online rotation to be exported, but the recipe {recipe} has some ({rotation}, ...); "
+            "export a point of another recipe."
+        )
 
 
 def _design(results: Results, row: Row) -> DesignPoint:

@@ -30,7 +30,8 @@ space:
   activation_scaling: [tensor, tensor_po2]
   # rtn: round to nearest; axe: GPTQ whose codes are safe in the accumulator that is asked for (integers only);
   # gptq_float: GPTQ on the float network's inputs, so that all activation formats share its weights (faster)
-  # in front, what prepares the float network: rotate+gptq (decoders)
+  # in front, what prepares the float network: rotate (decoders, free), hadamard32 (online rotations in blocks of 32), as
+  # rotate+hadamard32+gptq
   recipe: [rtn, bias_correction, gptq, gptq+bias_correction, axe]
   # P in bits: auto is the width that each layer's weights are proved to need; a number must be proved for every layer
   accumulator: [auto, "18", "20", "22"]

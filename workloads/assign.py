@@ -5,6 +5,7 @@ Rules, each visible in the result:
 - The layers that read the model's input, and the last one, are the *edge*: spec.edge for their weights (one scale per output
   channel, or per tensor where that is asked for) and for the site that they read. A site that an edge layer shares with others
   takes the edge format for all of them.
+- What an online rotation reads is on a grid of :data:`ROTATION_BITS` bits, integers on one constant scale.
 - Sites of residual adds hold spec.residual, signed, because a branch without a ReLU may be negative, on one constant scale.
 - An integer activation is unsigned where no value can be negative, and where it has a zero point; minifloats keep their sign.
 - Groups of weights lie along the input channels. A depthwise layer, and a layer whose input channels are not a multiple of
@@ -36,6 +37,10 @@ from workloads.numerics import LAYER_TYPES, NumericsSpec, Override, check_activa
 from workloads.plan import Layer, Plan, Site
 from workloads.recipes import CHANGES_WEIGHTS
 from workloads.scales import weight_codes, weight_scales
+
+ROTATION_BITS = 12
+"""Width of the integers that an online rotation reads (assumed: rounding them is lost beside what is rounded behind it; a
+rotation is exact, log2(b) bits wider, and was synthesized up to 14 bits)."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,9 @@ def _overrides(plan: Plan, layer: Layer, spec: NumericsSpec) -> list[Override]:
 def _site_quant(plan: Plan, site: Site, spec: NumericsSpec) -> TensorQuant:
     readers = [layer for layer in plan.layers if layer.site == site.name]
     quant, kind = spec.activation, _plain(spec.activation.scaling.kind)
-    if site.residual:
+    if site.name in {plan.site_of(rotation.all_input_nodes[0]) for rotation in plan.rotations}:
+        quant = TensorQuant(IntFormat(ROTATION_BITS), Scaling(kind=kind))
+    elif site.residual:
         quant = TensorQuant(spec.residual or quant.format, Scaling(kind=kind))
     elif spec.edge is not None and any(layer.name in plan.edges for layer in readers):
         scaling = quant.scaling

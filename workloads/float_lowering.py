@@ -107,7 +107,7 @@ def _wanted(build: Lowering, node: fx.Node, reader: fx.Node) -> str | None:
     match plan.kind(reader):
         case Kind.ADD:
             return f"{label(reader)}.in"
-        case Kind.COMPUTE | Kind.AVERAGE_POOL | Kind.MAX_POOL:
+        case Kind.COMPUTE | Kind.AVERAGE_POOL | Kind.MAX_POOL | Kind.ROTATE:
             return plan.site_of(node)
         case Kind.RELU:
             return plan.site_at(reader)

@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from hwmodels.errors import BitfrontError
 from workloads.attention import Attention, ClassToken, PatchTokens, PositionedEmbedding, Rotary
+from workloads.hadamard import BlockHadamard
 
 
 class PlanError(BitfrontError):
@@ -34,6 +35,7 @@ class Kind(StrEnum):
     ADD = "add"
     MAX_POOL = "max_pool"
     AVERAGE_POOL = "average_pool"
+    ROTATE = "rotate"  # an online block Hadamard rotation
     FLOAT = "float"  # computed in floating point between two quantized layers
     PASS = "pass"  # values and their order stay as they are
     OUTPUT = "output"
@@ -54,6 +56,7 @@ MODULES: dict[type[nn.Module], Kind] = {
     nn.LayerNorm: Kind.FLOAT,
     nn.SiLU: Kind.FLOAT,
     nn.GELU: Kind.FLOAT,
+    BlockHadamard: Kind.ROTATE,
     PositionedEmbedding: Kind.FLOAT,
     PatchTokens: Kind.FLOAT,
     ClassToken: Kind.FLOAT,
@@ -230,7 +233,7 @@ def _check(graph: fx.GraphModule, node: fx.Node) -> None:
         case Kind.OUTPUT:
             if not isinstance(node.args[0], fx.Node):
                 raise PlanError("a model must return one tensor, but it returns a structure of several.")
-        case Kind.RELU | Kind.PASS | Kind.FLOAT:
+        case Kind.RELU | Kind.PASS | Kind.FLOAT | Kind.ROTATE:
             pass
 
 

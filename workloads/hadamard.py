@@ -9,9 +9,10 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hwmodels.errors import BitfrontError
+from workloads.fake_quant import channel_axis
 
 
 class HadamardError(BitfrontError):
@@ -79,3 +80,27 @@ def random_rotation(size: int, seed: int) -> Tensor:
     signs = torch.randint(0, 2, (size, 1), generator=torch.Generator().manual_seed(seed)).double() * 2 - 1
     made: Tensor = signs * hadamard(size) / size**0.5
     return made
+
+
+class BlockHadamard(nn.Module):
+    """An online rotation: each `block` channels times H / sqrt(block), Sylvester's H, which is its own inverse.
+
+    Args:
+        block: a power of two that divides the channels.
+    """
+
+    def __init__(self, block: int) -> None:
+        super().__init__()
+        assert block.bit_count() == 1
+        self.block = block
+        self.matrix: Tensor
+        self.register_buffer("matrix", (hadamard(block) / block**0.5).float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the rotated values, of the shape of `x`: channels are axis 1 of images, the last one else."""
+        channels = channel_axis(x)
+        blocks = x.reshape(*x.shape[:channels], -1, self.block, *x.shape[channels + 1 :])
+        rotated: Tensor = (
+            torch.einsum("...bhw,bc->...chw", blocks, self.matrix) if x.ndim == 4 else blocks @ self.matrix
+        )
+        return rotated.reshape(x.shape)

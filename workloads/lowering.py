@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from torch import fx, nn
 
-from hwmodels.ops import Add, Depthwise, Duplicate, MatVec, Network, Operator, Pool, Requantize, Window
+from hwmodels.ops import Add, Depthwise, Duplicate, MatVec, Network, Operator, Pool, Requantize, Rotate, Window
 from workloads.float_lowering import lower_float, spread
 from workloads.graph import Kind, PlanError, label, pair, shape
+from workloads.hadamard import BlockHadamard
 from workloads.plan import Layer, Plan, channels_and_vectors
 
 ON_A_GRID = (Kind.RELU, Kind.MAX_POOL)
@@ -74,6 +75,8 @@ class Lowering:
                 self.streams[node] = label(node)
             case Kind.AVERAGE_POOL | Kind.MAX_POOL:
                 self.pool(node)
+            case Kind.ROTATE:
+                self.rotate(node)
             case Kind.RELU:
                 self.relu(node)
             case Kind.INPUT | Kind.PASS | Kind.FLOAT | Kind.OUTPUT:
@@ -91,7 +94,7 @@ class Lowering:
         """Requantize where a site stands right behind a sum, then duplicate for several readers."""
         kind = self.plan.kind(node)
         site = self.plan.site_of(node)
-        if kind in (Kind.COMPUTE, Kind.ADD, Kind.AVERAGE_POOL) and site is not None:
+        if kind in (Kind.COMPUTE, Kind.ADD, Kind.AVERAGE_POOL, Kind.ROTATE) and site is not None:
             self.streams[node] = self.requantize(node, site)
         readers = len(self.plan.consumers(node))
         if kind not in (Kind.PASS, Kind.OUTPUT) and readers > 1:
@@ -128,6 +131,16 @@ class Lowering:
         name = f"{own}.requantize"
         placed = any(isinstance(op, Requantize) and op.site == own for op in self.operators)
         self.streams[node] = name if placed else self.requantize(source, own)
+
+    def rotate(self, node: fx.Node) -> None:
+        """Append an online rotation; it reads what its input's quantizer gives."""
+        site = self.plan.site_of(node.all_input_nodes[0])
+        module = self.plan.graph.get_submodule(str(node.target))
+        assert site is not None  # a rotation reads values on a grid
+        assert isinstance(module, BlockHadamard)
+        channels, vectors = channels_and_vectors(node)
+        self.operators.append(Rotate(label(node), channels, module.block, vectors, site))
+        self.streams[node] = label(node)
 
     def pool(self, node: fx.Node) -> None:
         """Append a pooling unit, and its window where it is not the whole image."""

@@ -3,6 +3,7 @@
 Rules. Every tensor has at most one quantizer. One stands at the model's input, behind every ReLU, and behind any other
 tensor that a layer with weights, a pooling unit or more than one consumer reads. Both inputs of a residual add share one
 more (site ``<add>.in``), so the add is done on one grid, and the ReLU behind it brings the sum to the activation format.
+What an online rotation reads and what it gives are two tensors, with a quantizer each.
 What is measured is therefore what the hardware computes.
 
 Language models compute in floating point between their quantized layers: norms, attention, gates, and the residual stream,
@@ -129,6 +130,11 @@ class Plan:
         """The site whose quantizer stands behind a node for all its consumers, or None."""
         return next((s.name for s in self.sites if (node.name, None) in s.edges), None)
 
+    @property
+    def rotations(self) -> tuple[fx.Node, ...]:
+        """The online rotations of the graph."""
+        return tuple(node for node in self.graph.graph.nodes if self.kind(node) is Kind.ROTATE)
+
     def site_of(self, node: fx.Node) -> str | None:
         """The site on whose grid the values of a tensor lie, or None if they are sums that are not quantized yet."""
         origin = self.origin(node)
@@ -201,7 +207,7 @@ def _floating(graph: fx.GraphModule) -> frozenset[str]:
 def _needs_quantizer(plan: Plan, node: fx.Node) -> bool:
     """Whether the tensor of `node` must be quantized in its own right."""
     readers = [reader for reader in plan.consumers(node) if reader.name not in plan.floating]
-    on_a_grid = {Kind.COMPUTE, Kind.AVERAGE_POOL, Kind.MAX_POOL}
+    on_a_grid = {Kind.COMPUTE, Kind.AVERAGE_POOL, Kind.MAX_POOL, Kind.ROTATE}
     match plan.kind(node):
         case Kind.INPUT | Kind.RELU:
             return bool(readers)
@@ -225,7 +231,7 @@ def _nonnegative(plan: Plan, input_is: bool) -> set[fx.Node]:
                 known = input_is
             case Kind.ADD | Kind.MAX_POOL | Kind.AVERAGE_POOL | Kind.PASS:
                 known = all(source in found for source in node.all_input_nodes)
-            case Kind.COMPUTE | Kind.FLOAT | Kind.OUTPUT:
+            case Kind.COMPUTE | Kind.ROTATE | Kind.FLOAT | Kind.OUTPUT:
                 known = False
         if known:
             found.add(node)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from workloads.calibration import batch_size
+from workloads.online import online_hadamard
 from workloads.plan import Plan
 from workloads.recipes import Preparation, Transform
 from workloads.replan import PreparationError
@@ -40,6 +41,7 @@ class Way:
 
 PREPARATIONS: Mapping[Transform, Way] = {
     Transform.ROTATE: Way(rotate),
+    Transform.HADAMARD: Way(online_hadamard),
 }
 """Every preparation that a recipe may name."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from hwmodels.errors import BitfrontError
@@ -35,9 +35,8 @@ class Step(StrEnum):
 class Transform(StrEnum):
     """A way to prepare the float network."""
 
-    ROTATE = (
-        "rotate"  # the residual stream and the heads' values times random Hadamard matrices, merged (arXiv 2404.00456)
-    )
+    ROTATE = "rotate"  # residual stream and heads' values times random Hadamard matrices, merged (arXiv 2404.00456)
+    HADAMARD = "hadamard"  # online, in blocks of so many channels, of whole vectors without a number (arXiv 2601.22347)
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,11 @@ class Number:
     needed: bool = True
 
 
-NUMBERS: Mapping[Transform, Number] = {}
+_BLOCK = Number("a block size, a power of two from 2", lambda n: n >= 2 and n.bit_count() == 1)
+
+NUMBERS: Mapping[Transform, Number] = {
+    Transform.HADAMARD: replace(_BLOCK, needed=False),
+}
 """The transforms with a number in their names."""
 
 

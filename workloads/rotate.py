@@ -45,15 +45,67 @@ def rotate(plan: Plan, samples: Tensor, number: int | None) -> Plan:
     for node in stream.writers:
         _turn_rows(bare, node, turn)
     for norm in stream.norms:
-        gain = weight_at(graph, norm)
+        fold_gain(bare, norm)
         for reader in bare.consumers(norm):
-            set_weight(graph, reader, weight_at(graph, reader) * gain @ turn)
-        set_weight(graph, norm, torch.ones_like(gain))
+            turn_columns(graph, reader, turn)
         norm.meta[ROTATED] = stream.width
-    for node in list(graph.graph.nodes):
-        if node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), Attention):
-            _turn_heads(bare, node)
+    for node in graph.graph.nodes:
+        heads = find_heads(bare, node)
+        if heads is not None:
+            turn_heads(bare, heads, head_rotation(heads))
+            node.meta[ROTATED] = heads.dim
     return replanned(plan, graph)
+
+
+def fold_gain(plan: Plan, node: fx.Node) -> None:
+    """Move the gain of an RMS norm that layers alone read into their weights; another node stays as it is."""
+    module, readers = _module(plan.graph, node), plan.consumers(node)
+    if not isinstance(module, nn.RMSNorm) or any(layer_at(plan, reader) is None for reader in readers):
+        return
+    gain = weight_at(plan.graph, node)
+    for reader in readers:
+        set_weight(plan.graph, reader, weight_at(plan.graph, reader) * gain)
+    set_weight(plan.graph, node, torch.ones_like(gain))
+
+
+@dataclass(frozen=True)
+class Heads:
+    """An attention between the layer that makes its values and those that read what it mixes of them.
+
+    Args:
+        source: makes the values of `count` heads of `dim` channels.
+        readers: of heads * dim channels; several heads may read the values of one.
+    """
+
+    source: fx.Node
+    readers: tuple[fx.Node, ...]
+    count: int
+    dim: int
+
+
+def find_heads(plan: Plan, node: fx.Node) -> Heads | None:
+    """The heads of an attention whose values stand between layers and go nowhere else, or None."""
+    if not isinstance(_module(plan.graph, node), Attention):
+        return None
+    _, _, values = node.args
+    assert isinstance(values, fx.Node)
+    source, readers = plan.origin(values), plan.consumers(node)
+    between = layer_at(plan, source) is not None and all(layer_at(plan, reader) is not None for reader in readers)
+    if not between or plan.consumers(source) != (node,):
+        return None
+    return Heads(source, readers, *shape(values)[-2:])
+
+
+def head_rotation(heads: Heads) -> Tensor:
+    """What :func:`rotate` multiplies the values of every head with, (dim, dim)."""
+    return random_rotation(heads.dim, HEAD_SEED)
+
+
+def turn_heads(plan: Plan, heads: Heads, turn: Tensor) -> None:
+    """Multiply the values of every head with an orthogonal matrix (dim, dim); the layers on both sides take it."""
+    _turn_rows(plan, heads.source, torch.block_diag(*[turn] * heads.count))  # type: ignore[no-untyped-call]
+    for reader in heads.readers:
+        turn_columns(plan.graph, reader, turn)
 
 
 def turn_columns(graph: fx.GraphModule, reader: fx.Node, turn: Tensor) -> None:
@@ -104,22 +156,6 @@ def _stream(plan: Plan) -> _Stream:
         if others or weight_at(graph, norm).shape != (width,):
             raise _refused(f"norm {label(norm)!r} is not read by layers alone")
     return _Stream(width, tuple(embeddings), tuple(writers), tuple(norms))
-
-
-def _turn_heads(plan: Plan, node: fx.Node) -> None:
-    """Rotate the values of every head; the projections on both sides take it."""
-    _, _, values = node.all_input_nodes
-    heads, dim = shape(values)[-2:]
-    source, readers = plan.origin(values), plan.consumers(node)
-    if layer_at(plan, source) is None or any(layer_at(plan, reader) is None for reader in readers):
-        raise _refused(f"the values of {label(node)!r} do not stand between two layers")
-    if plan.consumers(source) != (node,):
-        raise _refused(f"the values of {label(node)!r} are read elsewhere")
-    turn = random_rotation(dim, HEAD_SEED)
-    _turn_rows(plan, source, torch.kron(torch.eye(heads, dtype=turn.dtype), turn))
-    for reader in readers:
-        turn_columns(plan.graph, reader, turn)
-    node.meta[ROTATED] = dim
 
 
 def _turn_rows(plan: Plan, node: fx.Node, turn: Tensor) -> None:

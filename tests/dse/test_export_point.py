@@ -6,28 +6,33 @@ import pytest
 import yaml
 
 from dse.config import parse_config
+from dse.evaluate import Evaluator
 from dse.export.errors import ExportError
-from dse.export_point import export_point
+from dse.export_point import _check_operators, export_point
 from dse.onnx_network import read_network
+from dse.point import DesignPoint
 from dse.records import RecordError
 from dse.results import load_results
 from dse.run import run_sweep
+from dse.space import hardware_choices, make_space
 from dse.template import render
+
+DATA = yaml.safe_load(render("digits-resnet", "small")) | {
+    "space": {
+        "weight": ["int4_narrow", "e2m1"],
+        "activation": ["int4", "e2m1"],
+        "weight_scaling": ["channel", "group16"],
+        "accumulator": ["auto", "12"],
+    },
+    "search": {"sampler": "random", "trials": 16, "batch": 8},
+    "evaluation": {"test_images": 120, "calibration_images": 64},
+}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("export")
-    data = yaml.safe_load(render("digits-resnet", "small"))
-    data["space"] = {
-        "weight": ["int4_narrow", "e2m1"],
-        "activation": ["int4", "e2m1"],
-        "weight_scaling": ["channel", "group16"],
-        "accumulator": ["auto", "12"],
-    }
-    data["search"] = {"sampler": "random", "trials": 16, "batch": 8}
-    data["evaluation"] = {"test_images": 120, "calibration_images": 64}
-    run_sweep(parse_config(yaml.safe_dump(data)), root, workers=1)
+    run_sweep(parse_config(yaml.safe_dump(DATA)), root, workers=1)
     return root / "small"
 
 
@@ -54,6 +59,16 @@ def test_the_int8_reference_and_the_knee_can_be_exported(folder):
     assert export_point(folder, "int8.0", "qcdq", output=None, samples=20).equal
     assert export_point(folder, "knee", "qonnx", output=None, samples=20).equal
     assert sorted(p.name for p in (folder / "exports").glob("*.onnx"))[-1] == "int8.0.qcdq.onnx"
+
+
+def test_online_rotations_are_not_exported():
+    config = parse_config(yaml.safe_dump(DATA | {"space": DATA["space"] | {"recipe": ["hadamard16"]}}))
+    space = make_space(config)
+    point = DesignPoint(space.spec(next(iter(space))), hardware_choices(config.hardware)[0])
+    with pytest.raises(
+        ExportError, match=r"no online rotation .* recipe hadamard16 has some \(hadamard\.\S+, \.\.\.\)"
+    ):
+        _check_operators(Evaluator.of(config), point)
 
 
 def test_what_an_exporter_does_not_have_is_refused_with_what_it_has(folder, tmp_path):

@@ -83,6 +83,25 @@ def test_rows_hold_what_text_is_judged_by_and_nothing_else(results):
     assert all(row.kl > 0 for row in measured[1:])
 
 
+def test_recipes_that_prepare_the_network_run_and_cost_what_they_add(files):
+    """From the YAML: merged rotations are free, online ones are paid by their blocks, what does not fit is refused."""
+    config = language_config(files, name="rotated")
+    space = config.space.model_dump() | {"weight": ("int4",), "activation": ("int4",)}
+    recipes = ("rtn", "rotate", "hadamard8", "hadamard32", "rotate+hadamard32", "hadamard512")
+    data = config.model_dump(mode="json") | {"space": space | {"recipe": recipes}}
+    data["search"] |= {"trials": 6, "batch": 6}
+    run_sweep(parse_config(yaml.safe_dump(json.loads(json.dumps(data)))), files / "results", 1)
+    rows = {row.recipe: row for row in load_results(files / "results" / "rotated").rows if row.id[0].isdigit()}
+    assert set(rows) == set(recipes)
+    assert rows["hadamard512"].status == "refused"
+    assert "hadamard512 must find a dense layer" in rows["hadamard512"].reason
+    cost = {recipe: row.lut for recipe, row in rows.items() if row.status != "refused"}
+    assert cost["rotate"] == pytest.approx(cost["rtn"], rel=0.05)  # other weights, other widths of their sums
+    assert cost["rtn"] < cost["rotate+hadamard32"] < cost["hadamard32"]
+    assert cost["rtn"] < cost["hadamard8"]
+    assert len({row.kl for row in rows.values()}) == 6
+
+
 def test_tables_and_figures_show_the_first_quality_with_its_interval(results):
     document, written = write_report(results)
     assert {p.name for p in written} >= {"front.json", "front.png", "points.csv"}
