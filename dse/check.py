@@ -47,7 +47,9 @@ def describe(config: SweepConfig, workers: int, measure: bool) -> dict[str, Any]
     }
     if measure:
         single_thread()
-        outcome = Evaluator.of(config).load().accuracy(int8_reference(space))
+        evaluator = Evaluator.of(config)
+        evaluator.require_caches(config.space.kv_cache)
+        outcome = evaluator.load().accuracy(int8_reference(space))
         if isinstance(outcome, Refusal):
             raise BitfrontError(f"the INT8 reference of {config.name} must be measurable, but: {outcome.reason}")
         factors = [RECIPE_TIME.get(recipe, max(RECIPE_TIME.values())) for recipe in config.space.recipe]

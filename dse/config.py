@@ -29,7 +29,7 @@ from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
 from hwmodels.float_parts import FLOAT_BITS
 from hwmodels.formats import IntFormat
-from workloads.numerics import Override, check_activation, check_weight
+from workloads.numerics import Override, check_activation, check_kv_cache, check_weight
 from workloads.recipes import parse_recipe
 from workloads.registry import (
     CLASSIFIER,
@@ -97,8 +97,14 @@ def _number_or(word: str) -> Callable[[str], object]:
     return parse
 
 
-def _element_or_same(name: str) -> object:
-    return name if name == "same" else parse_element(name)
+def _element_or(word: str) -> Callable[[str], object]:
+    return lambda name: name if name == word else parse_element(name)
+
+
+def _kv_scaling(name: str) -> object:
+    scaling = parse_scaling(name)
+    check_kv_cache(TensorQuant(IntFormat(8), scaling))
+    return scaling
 
 
 Element = Annotated[str, _parsed(parse_element)]
@@ -130,6 +136,8 @@ class SpaceConfig(_Strict):
     weight_rule: Annotated[tuple[Annotated[str, _parsed(parse_scale_rule)], ...], Field(min_length=1)] = ("absmax",)
     activation_rule: Annotated[tuple[Annotated[str, _parsed(_rule_or_auto)], ...], Field(min_length=1)] = ("auto",)
     overflow: Annotated[tuple[Annotated[str, _parsed(_overflow)], ...], Field(min_length=1)] = ("impossible",)
+    kv_cache: Annotated[tuple[Annotated[str, _parsed(_element_or("none"))], ...], Field(min_length=1)] = ("none",)
+    kv_scaling: Annotated[tuple[Annotated[str, _parsed(_kv_scaling)], ...], Field(min_length=1)] = ("token",)
 
     _each_once = field_validator("*")(_distinct)
 
@@ -162,8 +170,8 @@ class OverrideConfig(_Strict):
 class RulesConfig(_Strict):
     """Formats that do not follow the axes. `same` makes a rule follow the axis."""
 
-    edge: Annotated[str, _parsed(_element_or_same)] = "int8"
-    residual: Annotated[str, _parsed(_element_or_same)] = "int8"
+    edge: Annotated[str, _parsed(_element_or("same"))] = "int8"
+    residual: Annotated[str, _parsed(_element_or("same"))] = "int8"
     layers: tuple[OverrideConfig, ...] = ()
 
 

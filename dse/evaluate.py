@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -124,6 +124,18 @@ class Evaluator:
     def judge(self) -> Callable[[Module], Measured]:
         """Measures a network on the test set; what it needs of the float network is computed once."""
         return self.source.judge(self.plan.graph, *self.test_set)
+
+    def require_caches(self, asked: Iterable[str]) -> None:
+        """Refuse a sweep over what attention stores where there is none.
+
+        Raises:
+            BitfrontError: the axis has other choices than none.
+        """
+        if (others := [name for name in asked if name != "none"]) and not self.plan.caches:
+            raise BitfrontError(
+                f"space.kv_cache must be [none] for {self.source.name}, which has no attention to store keys and values, but got "
+                f"{', '.join(others)}."
+            )
 
     def load(self) -> Evaluator:
         """Load network and images now, so that no point's time includes it.
@@ -313,6 +325,8 @@ def _described(point_id: str, choice: Choice | None, point: DesignPoint) -> dict
         "tile": "none" if spec.tile_size is None else str(spec.tile_size),
         "weight_rule": spec.weight_rule.name,
         "activation_rule": "auto" if spec.activation_rule is None else spec.activation_rule.name,
+        "kv_cache": "none" if spec.kv_cache is None else spec.kv_cache.format.name,
+        "kv_scaling": "token" if spec.kv_cache is None else spec.kv_cache.scaling.name,
     }
     asked = {"overflow": spec.overflow.value, **asked}
     return {

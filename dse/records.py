@@ -49,6 +49,8 @@ class _Asked(_Value):
     weight_rule: str | None = None
     activation_rule: str | None = None
     overflow: str | None = None
+    kv_cache: str | None = None
+    kv_scaling: str | None = None
     edge: str | None = None
     residual: str | None = None
     device: str | None = None

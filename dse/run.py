@@ -49,6 +49,7 @@ def _run(sweep: Sweep, workers: int) -> tuple[dict[str, Any], bool]:
     start, interrupted = time.monotonic(), False
     # more processes than a batch has points would only wait
     workers = min(workers, sweep.config.search.batch)
+    sweep.evaluator.require_caches(sweep.config.space.kv_cache)
     executor = make_executor(sweep.evaluator.load(), workers)  # what cannot be loaded is refused here, not in a worker
     previous = signal.signal(signal.SIGTERM, _stop)
     try:

@@ -28,6 +28,8 @@ AXES = (
     "weight_rule",
     "activation_rule",
     "overflow",
+    "kv_cache",
+    "kv_scaling",
 )
 """The numerics axes, in the order of the table's columns; each is a list of names in the configuration."""
 
@@ -90,10 +92,21 @@ class Space:
             else parse_scale_rule(choice["activation_rule"]),
             overrides=tuple(layer.override() for layer in self.rules.layers),
             overflow=overflow,
+            kv_cache=self._kv_cache(choice),
         )
         if has_minifloat(spec) and Multiplier.LUT not in self.multipliers:
             raise DatapathError("minifloats need multiplier lut, but hardware.multiplier is dsp alone; add lut.")
         return spec
+
+    def _kv_cache(self, choice: Choice) -> TensorQuant | None:
+        if choice["kv_cache"] != "none":
+            return TensorQuant(parse_element(choice["kv_cache"]), parse_scaling(choice["kv_scaling"]))
+        if choice["kv_scaling"] != self.axes["kv_scaling"][0]:
+            raise DatapathError(
+                "keys and values that are not quantized have no scale, but kv_cache is none and kv_scaling "
+                f"{choice['kv_scaling']}."
+            )
+        return None
 
     def exists(self, choice: Choice) -> bool:
         """Whether the combination can exist."""

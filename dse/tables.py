@@ -104,6 +104,7 @@ def _cells(row: Row, qualities: Sequence[Objective], note: str) -> tuple[str, ..
     design = "float32"
     if row.id != "float":
         design = f"{row.weight}/{row.weight_scaling} x {row.activation}/{row.activation_scaling}, {row.recipe}"
+        design += "" if row.kv_cache in (None, "none") else f", KV {row.kv_cache}/{row.kv_scaling}"
         design += ", DSP multipliers" if row.multiplier == "dsp" else ""
         if row.overflow_rate is not None:
             where = "" if row.overflow_layer is None else f" of the sums of {row.overflow_layer}"

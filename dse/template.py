@@ -41,6 +41,8 @@ space:
   tile: [none]              # T, products per inner accumulator (with axe, saturate or wrap)
   weight_rule: [absmax]     # what scales are fitted to: absmax, mse, percentile99.9
   activation_rule: [auto]   # the same; auto is mse, and absmax for dynamic scales
+  kv_cache: [none]          # transformers: format of the keys and values that attention stores, int8, e2m1, ...
+  kv_scaling: [token]       # token (and head; dynamic), tensor (static), each with or without _po2
 
 rules:
   edge: int8                # weights and input of the first and the last layer; same: as on the axes

@@ -15,6 +15,7 @@ Rules, each visible in the result:
   either, one per frame.
 - Products of different groups, or of pixels with scales of their own, have different scales, so such a layer sums each of
   them in an accumulator of its own: its tile is the group, or the pixel.
+- Keys and values that attention stores hold spec.kv_cache, or are not quantized.
 - Overrides come on top of all that, in order. One for the inputs of a layer holds for all readers of its site.
 """
 
@@ -76,6 +77,13 @@ def assign(plan: Plan, spec: NumericsSpec) -> Assignment:
                 f"or one of {', '.join(LAYER_TYPES)}."
             )
     sites = {site.name: _site_quant(plan, site, spec) for site in plan.sites}
+    if spec.kv_cache is not None:
+        if not plan.caches:
+            raise DatapathError(
+                f"kv_cache must be none for a network without attention, because it stores neither keys nor values, but got "
+                f"{spec.kv_cache}."
+            )
+        sites |= {site.name: spec.kv_cache for site in plan.caches}
     return Assignment(
         sites, {layer.name: _layer_formats(plan, layer, spec, sites[layer.site]) for layer in plan.layers}
     )

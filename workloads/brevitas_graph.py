@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import fx, nn
 
+from hwmodels.datapath import TensorQuant
 from hwmodels.errors import BitfrontError
 from workloads.assign import Assignment
 from workloads.calibration import SiteScale
@@ -44,16 +45,21 @@ def brevitas_graph(
     insert_sites(
         module,
         plan,
-        lambda site: qnn.QuantIdentity(
-            act_quant=activation_quantizer(
-                assignment.sites[site.name].format, site_scale[site.name].scale, site_scale[site.name].zero_point
-            ),
-            return_quant_tensor=False,
-        ),
+        lambda site: (
+            _site(assignment.sites[site.name], site_scale[site.name])
+            if site.name in assignment.sites
+            else nn.Identity()
+        ),  # keys or values that nobody asked to quantize
     )
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return module.eval()
+
+
+def _site(quant: TensorQuant, site: SiteScale) -> nn.Module:
+    quantizer = activation_quantizer(quant.format, site.scale, site.zero_point)
+    made: nn.Module = qnn.QuantIdentity(act_quant=quantizer, return_quant_tensor=False)
+    return made
 
 
 def _layer(source: nn.Conv2d | nn.Linear, layer: Layer, assignment: Assignment, scale: Scales) -> nn.Module:

@@ -11,7 +11,7 @@ Values are observed in the float network, so scales depend on the formats of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from hwmodels.errors import BitfrontError
 from hwmodels.formats import IntFormat
 from workloads.fake_quant import FakeQuant
 from workloads.metrics import TOKENS
-from workloads.plan import INPUT_SITE, Plan
+from workloads.plan import INPUT_SITE, Plan, Site
 from workloads.scale_rule import MSE, Fit, ScaleRule
 from workloads.scales import SMALLEST_SCALE, no_clip_scale, round_up_to_power_of_two, tensor_scale
 
@@ -59,8 +59,13 @@ def batch_size(inputs: Tensor) -> int:
     return max(1, TOKENS // inputs.shape[1]) if is_text else BATCH
 
 
-def observe(plan: Plan, images: Tensor) -> Mapping[str, Observed]:
+def observe(plan: Plan, images: Tensor, sites: Sequence[Site] | None = None) -> Mapping[str, Observed]:
     """The float network's values at every site of `plan` on images of shape (images, channels, height, width).
+
+    Args:
+        plan: of the network.
+        images: calibration inputs.
+        sites: other ones of the plan; None: those that are always quantized. What is sampled depends on all of them.
 
     Raises:
         CalibrationError: no images, values that are not finite, or negative values where the plan says there are none.
@@ -68,7 +73,8 @@ def observe(plan: Plan, images: Tensor) -> Mapping[str, Observed]:
     if len(images) == 0:
         raise CalibrationError("calibration must have at least one image, but got none.")
     watched: dict[str, list[str]] = {}
-    for site in plan.sites:
+    sites = plan.sites if sites is None else sites
+    for site in sites:
         for producer, _ in site.edges:
             watched.setdefault(producer, []).append(site.name)
     size = batch_size(images)
@@ -85,7 +91,7 @@ def observe(plan: Plan, images: Tensor) -> Mapping[str, Observed]:
             raise CalibrationError(
                 f"values at site {name!r} must be finite, but they reach from {values.low} to {values.high}."
             )
-        if plan.site(name).nonnegative and values.low < 0:
+        if values.low < 0 and any(site.name == name and site.nonnegative for site in sites):
             assert name == INPUT_SITE  # everything else is non-negative by construction
             raise CalibrationError(
                 f"input images must not be negative, because the plan's example input was not, but they reach {values.low:g}; "

@@ -101,6 +101,14 @@ class DynamicFakeQuant(nn.Module):
         return rounded.mul_(scale).reshape(x.shape)
 
 
+class HeadFakeQuant(DynamicFakeQuant):
+    """A quantizer of keys or values that scales every token of every head by its own largest values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the nearest values of the format times scale, float32, of `x` (batch, tokens, heads, dim)."""
+        return super().forward(x.flatten(1, 2)).view(x.shape)
+
+
 def dynamic_scales(quant: TensorQuant, low: Tensor, high: Tensor, tensor: float | None = None) -> Tensor:
     """The float32 scales of blocks whose values lie in [low, high]: :func:`workloads.scales.block_scales`, in torch."""
     fmt, kind = quant.format, quant.scaling.kind

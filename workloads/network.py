@@ -21,10 +21,10 @@ def site_target(name: str) -> str:
 
 
 def insert_sites(module: fx.GraphModule, plan: Plan, make: Callable[[Site], nn.Module]) -> None:
-    """Put one quantizer module on all edges of every site of `plan`, in a graph that has its nodes."""
+    """Put one module on all edges of every site of `plan`, caches included, in a graph that has its nodes."""
     module.add_module(QUANTIZERS, nn.Module())
     # residual adds first: a tensor's own quantizer then comes to stand in front of theirs
-    for site in sorted(plan.sites, key=lambda site: not site.residual):
+    for site in (*sorted(plan.sites, key=lambda site: not site.residual), *plan.caches):
         target = site_target(site.name)
         module.add_submodule(target, make(site))
         nodes = {node.name: node for node in module.graph.nodes}

@@ -96,6 +96,9 @@ class NumericsSpec:
         overrides: of single layers; where several match, later ones have the last word.
         lanes: products per cycle (SIMD) of layers by name, where :attr:`depends_on_lanes`; one of a layer without. It is what a
             folding gives them, so the hardware part of a design point fills it in.
+        kv_cache: what attention stores, keys (behind rotary positions) and values: a decoder's cache, an encoder's buffers. One
+            dynamic scale per token and head, or a static one per tensor (fitted like those of activations). None: as exact as
+            what is around it.
     """
 
     weight: TensorQuant
@@ -110,6 +113,7 @@ class NumericsSpec:
     overrides: tuple[Override, ...] = ()
     overflow: Overflow = Overflow.IMPOSSIBLE
     lanes: tuple[tuple[str, int], ...] = ()
+    kv_cache: TensorQuant | None = None
 
     def __post_init__(self) -> None:
         check_weight(self.weight)
@@ -117,6 +121,8 @@ class NumericsSpec:
         for override in self.overrides:
             check_weight(override.weight_quant(self.weight))
             check_activation(override.activation_quant(self.activation), self.activation_rule)
+        if self.kv_cache is not None:
+            check_kv_cache(self.kv_cache)
         for role, fmt in {"edge": self.edge, "residual": self.residual}.items():
             if fmt is not None:
                 _check_format(role, fmt)
@@ -162,7 +168,8 @@ class NumericsSpec:
     def formats(self) -> tuple[ElementFormat, ...]:
         """Every format that a multiplier may see: of the rule, of the edge and of overrides."""
         overridden = [fmt for o in self.overrides for fmt in (o.weight, o.activation)]
-        given = (self.weight.format, self.activation.format, self.edge, *overridden)
+        stored = None if self.kv_cache is None else self.kv_cache.format
+        given = (self.weight.format, self.activation.format, self.edge, stored, *overridden)
         return tuple(fmt for fmt in given if fmt is not None)
 
     @property
@@ -194,6 +201,8 @@ class NumericsSpec:
             described["overflow"] = self.overflow.value
         if self.lanes:
             described["lanes"] = [{"layer": name, "lanes": str(lanes)} for name, lanes in self.lanes]
+        if self.kv_cache is not None:
+            described["kv_cache"] = self.kv_cache.name
         return described
 
 
@@ -235,6 +244,24 @@ def check_activation(quant: TensorQuant, rule: ScaleRule | None = None) -> None:
             "or a static scale."
         )
     _check_format("activation", quant.format)
+
+
+def check_kv_cache(quant: TensorQuant) -> None:
+    """Refuse keys and values of other scales than one per token and head, or one per tensor.
+
+    Raises:
+        DatapathError, FormatError: says what must hold.
+    """
+    scaling = quant.scaling
+    stored = scaling.granularity is Granularity.TOKEN or (
+        scaling.granularity is Granularity.TENSOR and not scaling.dynamic
+    )
+    if not stored or scaling.zero_point:
+        raise DatapathError(
+            f"keys and values must have one scale per token or a static one per tensor, but got {quant}; use token, token_po2, "
+            "tensor or tensor_po2."
+        )
+    _check_format("kv_cache", quant.format)
 
 
 def _check_format(role: str, fmt: ElementFormat) -> None:

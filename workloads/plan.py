@@ -7,7 +7,8 @@ What an online rotation reads and what it gives are two tensors, with a quantize
 What is measured is therefore what the hardware computes.
 
 Language models compute in floating point between their quantized layers: norms, attention, gates, and the residual stream,
-which begins in an embedding. There a quantizer stands only in front of layers with weights, and adds have none.
+which begins in an embedding. There a quantizer stands only in front of layers with weights, and adds have none. What
+attention stores, its keys and values, can be quantized as well: *caches* are the places for that, empty if nobody asks.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
+from workloads.attention import Attention
 from workloads.graph import (
     SUPPORTED,
     Kind,
@@ -88,12 +90,14 @@ class Plan:
         sites: where activation quantizers stand.
         layers: those with weights.
         floating: names of the nodes whose result is a floating-point tensor in hardware, too.
+        caches: where keys (behind rotary positions) and values come to attention, ``<attention>.key`` and ``.value``.
     """
 
     graph: fx.GraphModule
     sites: tuple[Site, ...]
     layers: tuple[Layer, ...]
     floating: frozenset[str] = frozenset()
+    caches: tuple[Site, ...] = ()
 
     @property
     def nonnegative_input(self) -> bool:
@@ -187,7 +191,21 @@ def plan_graph(graph: fx.GraphModule, *, nonnegative_input: bool) -> Plan:
             both = all(source in nonnegative for source in node.all_input_nodes)
             sites.append(_site(node, f"{label(node)}.in", edges, nonnegative=both, residual=True))
     plan = Plan(graph, tuple(sites), (), bare.floating)
-    return Plan(graph, plan.sites, tuple(_layer(plan, node) for node in computes), plan.floating)
+    caches = tuple(site for node in graph.graph.nodes for site in _caches(graph, node))
+    return Plan(graph, plan.sites, tuple(_layer(plan, node) for node in computes), plan.floating, caches)
+
+
+def _caches(graph: fx.GraphModule, node: fx.Node) -> tuple[Site, ...]:
+    """The sites of what a node stores: none but attention does. Queries, keys and values of one tensor have no site."""
+    module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    if not isinstance(module, Attention) or len(set(node.args)) != len(node.args):
+        return ()
+    found = []
+    for source, role in zip(node.all_input_nodes[1:], ("key", "value"), strict=True):
+        _, tokens, heads, head = shape(source)
+        edges = ((source.name, node.name),)
+        found.append(Site(f"{label(node)}.{role}", False, False, edges, heads * head, tokens))
+    return tuple(found)
 
 
 def _floating(graph: fx.GraphModule) -> frozenset[str]:

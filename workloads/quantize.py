@@ -21,7 +21,7 @@ from workloads.accumulation import simulated
 from workloads.assign import Assignment, assign, weight_matrix
 from workloads.cache import Cache, Scope
 from workloads.calibration import Observed, SiteScale, activation_scale, observe
-from workloads.fake_quant import DynamicFakeQuant, FakeQuant
+from workloads.fake_quant import DynamicFakeQuant, FakeQuant, HeadFakeQuant
 from workloads.graph import ComputeModule, PlanError
 from workloads.network import Template, make_template, with_parameters
 from workloads.numerics import NumericsSpec
@@ -232,13 +232,15 @@ class Engine:
 
     def _site_scales(self, assignment: Assignment, spec: NumericsSpec) -> dict[str, SiteScale]:
         """Of every site that has a constant one."""
-        observed: Mapping[str, Observed] | None = None
+        observed: dict[bool, Mapping[str, Observed]] = {}
+        caches = {site.name for site in self.plan.caches}
 
         def scale(name: str, quant: TensorQuant, rule: ScaleRule) -> SiteScale:
-            nonlocal observed
-            if observed is None:  # once, even if the cache keeps nothing
-                observed = self.cache.get("observed", lambda: observe(self.plan, self.images))
-            return activation_scale(observed[name], quant, rule)
+            stored = name in caches  # seen by themselves: what is sampled elsewhere must not depend on them
+            if stored not in observed:  # once, even if the cache keeps nothing
+                key, sites = ("observed caches", self.plan.caches) if stored else ("observed", self.plan.sites)
+                observed[stored] = self.cache.get(key, lambda: observe(self.plan, self.images, sites))
+            return activation_scale(observed[stored][name], quant, rule)
 
         rule = spec.activation_rule or MSE
         return {
@@ -267,8 +269,11 @@ class Engine:
             if Step.BIAS_CORRECTION in spec.recipe.steps:  # it writes to the bias
                 bias = torch.zeros(layer.rows) if bias is None else bias.clone()
             layers[layer.module] = with_parameters(source, weight, bias)
+        caches = {site.name for site in self.plan.caches}
         quantizers = {
-            name: _quantizer(quant, site_scales.get(name), nonnegative=name in self.template.rectifies)
+            name: HeadFakeQuant(quant)
+            if quant.scaling.dynamic and name in caches
+            else _quantizer(quant, site_scales.get(name), nonnegative=name in self.template.rectifies)
             for name, quant in assignment.sites.items()
         }
         return self.template.fill(layers, quantizers)

@@ -24,6 +24,7 @@ from dse.results import load_results
 from dse.run import run_sweep
 from dse.tables import front_table
 from dse.template import render
+from hwmodels.errors import BitfrontError
 from workloads.checkpoint import CheckpointError
 from workloads.llm.decoder import Decoder, DecoderShape
 from workloads.llm.tiny_llama import FOLDER
@@ -60,6 +61,7 @@ def language_config(files: Path, **changes) -> SweepConfig:
     data["search"] |= {"trials": 4, "batch": 4, "population": 4, "sampler": "random"}
     data["space"] |= {"weight": ["int4", "e2m1"], "activation": ["int8", "e3m2"], "recipe": ["rtn"]}
     data["space"] |= {"accumulator": ["auto"], "weight_scaling": ["channel"], "activation_scaling": ["tensor"]}
+    data["space"] |= {"kv_cache": ["none", "int4"]}
     return parse_config(yaml.safe_dump(data | changes))
 
 
@@ -86,7 +88,7 @@ def test_rows_hold_what_text_is_judged_by_and_nothing_else(results):
 def test_recipes_that_prepare_the_network_run_and_cost_what_they_add(files):
     """From the YAML: merged rotations are free, online ones are paid by their blocks, what does not fit is refused."""
     config = language_config(files, name="rotated")
-    space = config.space.model_dump() | {"weight": ("int4",), "activation": ("int4",)}
+    space = config.space.model_dump() | {"weight": ("int4",), "activation": ("int4",), "kv_cache": ("none",)}
     recipes = ("rtn", "rotate", "hadamard8", "hadamard32", "rotate+hadamard32", "hadamard512")
     data = config.model_dump(mode="json") | {"space": space | {"recipe": recipes}}
     data["search"] |= {"trials": 6, "batch": 6}
@@ -100,6 +102,27 @@ def test_recipes_that_prepare_the_network_run_and_cost_what_they_add(files):
     assert cost["rtn"] < cost["rotate+hadamard32"] < cost["hadamard32"]
     assert cost["rtn"] < cost["hadamard8"]
     assert len({row.kl for row in rows.values()}) == 6
+
+
+def test_rows_say_what_attention_stores(results):
+    caches = {row.kv_cache for row in results.rows if row.status != "reference"}
+    assert caches == {"none", "int4"}
+    assert {row.kv_cache for row in results.rows if row.id.startswith("int8")} == {"none"}
+    assert {row.float_bits for row in results.rows if row.id != "float"} == {16}
+    assert all(row.uncalibrated_lut_share > 0.3 for row in results.rows if row.lut is not None)
+    output = StringIO()
+    Console(width=200, file=output).print(front_table("small", results.rows, results.objectives))
+    assert ("KV int4/token" in output.getvalue()) == any(row.kv_cache == "int4" for row in results.front)
+
+
+def test_a_network_without_attention_has_no_axis_of_what_it_stores(tmp_path):
+    data = yaml.safe_load(render("digits-resnet", "digits"))
+    data["space"]["kv_cache"] = ["none", "int8", "int4"]
+    with pytest.raises(
+        BitfrontError, match=r"space\.kv_cache must be \[none\] for digits-resnet, .* but got int8, int4"
+    ) as caught:
+        run_sweep(parse_config(yaml.safe_dump(data)), tmp_path, 1)
+    assert "\n" not in str(caught.value)
 
 
 def test_tables_and_figures_show_the_first_quality_with_its_interval(results):

@@ -55,6 +55,7 @@ def test_the_accumulator_is_part_of_the_numerics_key_only_if_the_recipe_uses_it(
     base = dict.fromkeys(AXES, "") | {"weight": "int4", "activation": "int4", "weight_scaling": "channel"}
     base |= {"activation_scaling": "tensor", "tile": "none", "weight_rule": "absmax", "activation_rule": "auto"}
     base |= {"overflow": "impossible"}
+    base |= {"kv_cache": "none", "kv_scaling": "token"}
 
     def key(recipe, width):
         return space.spec(base | {"recipe": recipe, "accumulator": width}).key
@@ -71,6 +72,17 @@ def test_dynamic_scales_are_those_of_the_largest_values():
     assert {c["activation_rule"] for c in space if c["activation_scaling"] == "token"} == {"auto", "absmax"}
     assert {c["activation_rule"] for c in space if c["activation_scaling"] == "tensor"} == set(rules)
     assert len({space.spec(c).key for c in space}) == space.size()
+
+
+def test_keys_and_values_have_a_scale_only_if_they_are_quantized():
+    space = make_space(config(kv_cache=["none", "int8", "e2m1"], kv_scaling=["token", "tensor"]))
+    assert {(c["kv_cache"], c["kv_scaling"]) for c in space} == {
+        ("none", "token"),
+        *((fmt, scaling) for fmt in ("int8", "e2m1") for scaling in ("token", "tensor")),
+    }
+    assert len({space.spec(c).key for c in space}) == space.size()
+    floats = {has_minifloat(space.spec(c)) for c in space if (c["weight"], c["activation"]) == ("int4", "int4")}
+    assert floats == {True, False}  # an E2M1 cache is multiplied with, too
 
 
 def test_exceptions_of_layers_are_part_of_every_point():
