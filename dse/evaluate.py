@@ -12,7 +12,7 @@ from dse.config import SweepConfig
 from dse.point import DesignPoint, Hardware, family
 from dse.records import Accuracy, Refusal, Row
 from dse.recost import cost_network, fold_network
-from dse.space import Choice
+from dse.space import LATER, Choice
 from hwmodels.datapath import Overflow
 from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
@@ -325,10 +325,8 @@ def _described(point_id: str, choice: Choice | None, point: DesignPoint) -> dict
         "tile": "none" if spec.tile_size is None else str(spec.tile_size),
         "weight_rule": spec.weight_rule.name,
         "activation_rule": "auto" if spec.activation_rule is None else spec.activation_rule.name,
-        "kv_cache": "none" if spec.kv_cache is None else spec.kv_cache.format.name,
-        "kv_scaling": "token" if spec.kv_cache is None else spec.kv_cache.scaling.name,
     }
-    asked = {"overflow": spec.overflow.value, **asked}
+    asked = {"overflow": spec.overflow.value, **_stored(spec), **asked}
     return {
         "id": point_id,
         "family": family(spec),
@@ -345,6 +343,13 @@ def _described(point_id: str, choice: Choice | None, point: DesignPoint) -> dict
         "numerics_key": memo_spec(spec).key,
         "hardware_key": hardware.key,
     }
+
+
+def _stored(spec: NumericsSpec) -> dict[str, str]:
+    """The columns of what attention stores."""
+    if spec.kv_cache is None:
+        return {axis: LATER[axis] for axis in ("kv_cache", "kv_scaling")}
+    return {"kv_cache": spec.kv_cache.format.name, "kv_scaling": spec.kv_cache.scaling.name}
 
 
 def _columns(report: CostReport, point: DesignPoint) -> dict[str, object]:

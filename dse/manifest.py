@@ -14,7 +14,8 @@ from dse.config import SweepConfig
 from dse.files import as_json, write_text
 from dse.records import STUDY_FILE, RecordError
 from dse.space import LATER
-from workloads.registry import get_workload
+from hwmodels.float_parts import FLOAT_BITS
+from workloads.registry import get_workload, metrics_of
 
 MANIFEST_FILE = "manifest.json"
 PACKAGES = ("bitfront", "torch", "brevitas", "numpy", "optuna", "qonnx", "onnx", "onnxruntime", "scikit-learn", "scipy")
@@ -31,6 +32,8 @@ def make_manifest(config: SweepConfig) -> dict[str, Any]:
     for axis, choice in LATER.items():  # a sweep from before the axis asked for the same
         if asked["space"][axis] == [choice]:
             asked["space"].pop(axis)
+    if asked["hardware"]["float_bits"] == FLOAT_BITS and "top1" in metrics_of(config.workload_ref):
+        asked["hardware"].pop("float_bits")  # of text networks, what it is for was not costed before
     if asked["evaluation"]["degrade"] == "none":  # as in the sweeps of before there was a choice
         asked["evaluation"].pop("degrade")
     return {

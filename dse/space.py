@@ -33,7 +33,7 @@ AXES = (
 )
 """The numerics axes, in the order of the table's columns; each is a list of names in the configuration."""
 
-LATER = {"overflow": "impossible"}
+LATER = {"overflow": "impossible", "kv_cache": "none", "kv_scaling": "token"}
 """Axes that came after the first sweeps, with the choice that these have made: where it is the only one, the search does not
 know the axis, so that it asks for the same points as before."""
 
@@ -99,12 +99,12 @@ class Space:
         return spec
 
     def _kv_cache(self, choice: Choice) -> TensorQuant | None:
-        if choice["kv_cache"] != "none":
-            return TensorQuant(parse_element(choice["kv_cache"]), parse_scaling(choice["kv_scaling"]))
-        if choice["kv_scaling"] != self.axes["kv_scaling"][0]:
+        name, scaling = (choice.get(axis, LATER[axis]) for axis in ("kv_cache", "kv_scaling"))
+        if name != "none":
+            return TensorQuant(parse_element(name), parse_scaling(scaling))
+        if scaling != self.axes["kv_scaling"][0]:
             raise DatapathError(
-                "keys and values that are not quantized have no scale, but kv_cache is none and kv_scaling "
-                f"{choice['kv_scaling']}."
+                f"keys and values that are not quantized have no scale, but kv_cache is none and kv_scaling {scaling}."
             )
         return None
 
