@@ -21,7 +21,8 @@ space:
   # intN, intN_narrow (symmetric), eXmY (all codes finite), ocp_e4m3, ocp_e5m2, ... ; e1mY is the integer grid intN_narrow
   weight: [int2_narrow, int3_narrow, int4_narrow, int5_narrow, int6_narrow, int8_narrow,
            e2m1, e3m0, e2m2, e3m1, e2m3, e3m2, ocp_e4m3]
-  # integer activations become unsigned where no value can be negative (behind a ReLU)
+  # integer activations become unsigned where no value can be negative (behind a ReLU); minifloats if they are asked for as
+  # unsigned: ue2m2 is e2m1 where values can be negative
   activation: [int3, int4, int5, int6, int8, e2m1, e2m2, e3m1, e2m3, e3m2, ocp_e4m3]
   # one scale per tensor, output channel or group of input channels (the block size); _po2: powers of two (OCP MX: e2m1 with
   # group32_po2), _e4m3: E4M3 beside one float (NVFP4: e2m1 with group16_e4m3)

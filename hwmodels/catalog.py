@@ -121,6 +121,12 @@ def _parse_minifloat(text: str, match: re.Match[str]) -> Minifloat:
     prefix, unsigned, exponent, mantissa, bias, nosubnormals = match.groups()
     shape = int(exponent), int(mantissa)
     if prefix is None and shape in OCP_SPECIALS:
+        if unsigned:
+            listed = " or ".join(
+                f"{f.name} (max {float(f.max_value):g})"
+                for f in (Minifloat(*shape, signed=False, specials=s) for s in (Specials.NONE, OCP_SPECIALS[shape]))
+            )
+            raise FormatError(f"a bare {text} does not say what its top codes mean; write {listed}.")
         choices = [
             e for e in CATALOG if isinstance(e.format, Minifloat) and e.name.endswith(f"_e{shape[0]}m{shape[1]}")
         ]

@@ -7,7 +7,9 @@ Rules, each visible in the result:
   takes the edge format for all of them.
 - What an online rotation reads is on a grid of :data:`ROTATION_BITS` bits, integers on one constant scale.
 - Sites of residual adds hold spec.residual, signed, because a branch without a ReLU may be negative, on one constant scale.
-- An integer activation is unsigned where no value can be negative, and where it has a zero point; minifloats keep their sign.
+- An integer activation is unsigned where no value can be negative, and where it has a zero point. Minifloats keep their sign,
+  unless an unsigned one is asked for: then the sites that can be negative hold the signed one of the same width instead
+  (:func:`signed_counterpart`).
 - Groups of weights lie along the input channels. A depthwise layer, and a layer whose input channels are not a multiple of
   the group size, has one scale per output channel instead, of the same kind.
 - Groups of activations lie along the channels. Where they do not fit all readers of a site (depthwise layers, pooling, another
@@ -31,7 +33,7 @@ from torch import nn
 
 from hwmodels.accumulator import AccumulatorError, Codes, bits_for_range, code_range, dot_range
 from hwmodels.datapath import Accumulator, DatapathError, Granularity, Overflow, ScaleKind, Scaling, TensorQuant
-from hwmodels.formats import ElementFormat, IntFormat
+from hwmodels.formats import ElementFormat, IntFormat, Minifloat
 from hwmodels.ops import LayerNumerics, MatMul, Network, Numerics
 from workloads.graph import Kind
 from workloads.numerics import LAYER_TYPES, NumericsSpec, Override, check_activation, check_weight
@@ -65,7 +67,7 @@ def assign(plan: Plan, spec: NumericsSpec) -> Assignment:
     """The formats that `spec` gives to the sites and layers of `plan`.
 
     Raises:
-        DatapathError: an unsigned minifloat at a site that can be negative, an override that matches no layer or contradicts
+        DatapathError: an override that matches no layer or contradicts
             another one, or groups of weights and activations that do not nest.
         AccumulatorError: a tile that is not the group of products that share their scales.
     """
@@ -124,11 +126,23 @@ def _site_quant(plan: Plan, site: Site, spec: NumericsSpec) -> TensorQuant:
     fmt = quant.format
     if isinstance(fmt, IntFormat) and not site.residual and (site.nonnegative or quant.scaling.zero_point):
         fmt = replace(fmt, signed=False)
-    if not fmt.signed and not site.nonnegative and not quant.scaling.zero_point:
-        raise DatapathError(
-            f"the format of site {site.name!r} must be signed, because its values can be negative, but got {fmt}."
-        )
+    if isinstance(fmt, Minifloat) and not fmt.signed and not site.nonnegative:
+        fmt = signed_counterpart(fmt)
     return replace(quant, format=fmt)
+
+
+def signed_counterpart(fmt: Minifloat) -> Minifloat:
+    """The signed minifloat as wide as an unsigned one: the sign takes a mantissa bit, or where there is none an exponent bit.
+
+    Raises:
+        DatapathError: there is neither: an unsigned minifloat of one bit.
+    """
+    if fmt.mantissa_bits:
+        return replace(fmt, mantissa_bits=fmt.mantissa_bits - 1, signed=True)
+    if fmt.exponent_bits == 1:
+        raise DatapathError(f"a minifloat of one bit has no room for a sign, but got {fmt}; use ue2m0 or wider.")
+    bias = None if fmt.exponent_bias == fmt.default_bias else fmt.exponent_bias
+    return replace(fmt, exponent_bits=fmt.exponent_bits - 1, bias=bias, signed=True)
 
 
 def _overridden_site(

@@ -84,7 +84,7 @@ class NumericsSpec:
         activation: format and scaling of the activations: per tensor, with or without a zero point; dynamic per frame, per
             token or pixel, or per group of channels. INT formats are given signed and become unsigned of the same width
             where no value can be negative (after a ReLU), and with a zero point.
-            An unsigned minifloat is taken as it is, for networks whose every activation site is non-negative.
+            An unsigned minifloat holds where no value can be negative, the signed one of its width everywhere else.
         recipe: the post-training quantization steps, in order.
         edge: format of the weights and input of the first and the last compute layer; None: as everywhere else.
         residual: format of both inputs of a residual add; None: the activation format.

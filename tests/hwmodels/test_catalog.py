@@ -82,6 +82,7 @@ def test_all_minifloats_of_3_to_8_bits_exist() -> None:
     ("bare", "choices"),
     [
         ("e4m3", ["ocp_e4m3 (max 448)", "ieee_e4m3 (max 240)", "fnuz_e4m3 (max 240)", "finite_e4m3 (max 480)"]),
+        ("ue4m3", ["finite_ue4m3 (max 480)", "nan_ue4m3 (max 448)"]),
         ("E5M2", ["ocp_e5m2 (max 57344)", "fnuz_e5m2 (max 57344)", "finite_e5m2 (max 114688)"]),
     ],
 )

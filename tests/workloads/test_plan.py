@@ -14,6 +14,7 @@ from hwmodels.errors import BitfrontError
 from hwmodels.formats import IntFormat
 from workloads.assign import assign
 from workloads.plan import PlanError, make_plan
+from workloads.quantize import quantize
 from workloads.vision.digits_resnet import DigitsResNet
 
 
@@ -176,11 +177,42 @@ def test_input_channels_that_no_group_divides_get_one_scale_a_channel() -> None:
 
 def test_contradictions_are_refused() -> None:
     plan = make_plan(tiny_resnet(), images(1))
-    assert assign(plan, spec("int4", "ue3m2")).sites["relu1"].format == parse_element("ue3m2")
-    with pytest.raises(DatapathError, match=r"^the format of site 'add\.in' must be signed, .* but got ue3m2\.$"):
-        assign(plan, spec("int4", "ue3m2", residual=None))
     with pytest.raises(AccumulatorError, match="conv got tile_size=32; leave tile_size out or give 8"):
         assign(plan, spec(scaling="group8", tile=32))
+
+
+@pytest.mark.parametrize(
+    ("unsigned", "signed"),
+    [("ue3m2", "e3m1"), ("ue2m2", "e2m1"), ("ue3m0", "e2m0"), ("finite_ue4m3", "e4m2"), ("ue4m4", "finite_e4m3"),
+     ("ue3m2b1", "e3m1b1"), ("ue3m0b5", "e2m0b5"), ("nan_ue4m3", "nan_e4m2")],
+)  # fmt: skip
+def test_an_unsigned_minifloat_is_signed_where_it_must_be(unsigned: str, signed: str) -> None:
+    plan = make_plan(tiny_resnet(), images(1))
+    sites = assign(plan, spec("int4", unsigned, residual=None)).sites
+    assert {plan.site(name).nonnegative for name in sites} == {True, False}
+    for name, quant in sites.items():
+        if name not in {layer.site for layer in plan.layers if layer.name in plan.edges}:
+            expected = parse_element(unsigned if plan.site(name).nonnegative else signed)
+            assert quant.format == expected, name
+            assert quant.format.bits == parse_element(unsigned).bits
+
+
+def test_a_sign_needs_a_bit() -> None:
+    with pytest.raises(
+        DatapathError, match=r"^a minifloat of one bit has no room for a sign, but got ue1m0; use ue2m0"
+    ):
+        assign(make_plan(tiny_resnet(), images(1)), spec("int4", "ue1m0", residual=None))
+
+
+def test_unsigned_minifloats_run_as_brevitas_runs_them_and_lose_less() -> None:
+    model, plan, calibration = tiny_resnet(), make_plan(tiny_resnet(), images(1)), images()
+    expected, errors = model(calibration), {}
+    for name in ("ue2m2", "e2m1"):
+        quantized = quantize(model, plan, spec("int8", name, residual=None, edge=None), calibration)
+        logits = quantized.network(calibration)
+        assert torch.equal(quantized.module(calibration), logits)
+        errors[name] = float((logits - expected).detach().square().mean())
+    assert errors["ue2m2"] < errors["e2m1"]
 
 
 @pytest.mark.parametrize(
