@@ -17,8 +17,18 @@ RECIPE_TIME = {
     "bias_correction": 1.3,
     "gptq": 4.0,
     "gptq+bias_correction": 4.3,
+    "gptq_float": 1.9,
+    "gptq_float+bias_correction": 2.6,
+    "gpfq": 6.5,
+    "gpfq+bias_correction": 7.0,
+    "qronos": 7.0,
+    "qronos+bias_correction": 7.5,
+    "adaround": 18.0,
+    "adaround+bias_correction": 18.5,
     "axe": 6.0,
     "axe+bias_correction": 6.3,
+    "axe_gpfq": 7.5,
+    "axe_gpfq+bias_correction": 8.0,
 }
 """Time of a recipe over that of round-to-nearest, measured on digits-resnet (one core); an estimate elsewhere."""
 

@@ -29,8 +29,9 @@ space:
   weight_scaling: [channel, channel_po2, group16, group16_po2, group32, group32_po2]
   # also tensor_asym (zero point, integers); where layers read vectors and no windows (transformers): token, group32_po2_dynamic
   activation_scaling: [tensor, tensor_po2]
-  # rtn: round to nearest; axe: GPTQ whose codes are safe in the accumulator that is asked for (integers only);
-  # gptq_float: GPTQ on the float network's inputs, so that all activation formats share its weights (faster)
+  # rtn: round to nearest; gptq, gpfq, qronos, adaround: choose codes by the outputs of their layer;
+  # gptq_float: GPTQ on the float network's inputs, so that all activation formats share its weights (faster);
+  # axe, axe_gpfq: GPTQ, GPFQ whose codes are safe in the accumulator that is asked for (integers only)
   # in front, what prepares the float network: rotate (decoders, free), hadamard32 (online rotations in blocks of 32), as
   # rotate+hadamard32+gptq
   recipe: [rtn, bias_correction, gptq, gptq+bias_correction, axe]
@@ -39,7 +40,7 @@ space:
   # what sums do that P bits do not hold. impossible: nothing, P is proved; saturate, wrap: the network is measured with what
   # its registers really hold, bit by bit (with a number for P; no unit exists that does not hold one product, see rules.edge)
   overflow: [impossible]    # impossible, saturate, wrap
-  tile: [none]              # T, products per inner accumulator (with axe, saturate or wrap)
+  tile: [none]              # T, products per inner accumulator (with axe, axe_gpfq, saturate or wrap)
   weight_rule: [absmax]     # what scales are fitted to: absmax, mse, percentile99.9
   activation_rule: [auto]   # the same; auto is mse, and absmax for dynamic scales
   kv_cache: [none]          # transformers: format of the keys and values that attention stores, int8, e2m1, ...

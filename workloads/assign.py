@@ -38,7 +38,7 @@ from hwmodels.ops import LayerNumerics, MatMul, Network, Numerics
 from workloads.graph import Kind
 from workloads.numerics import LAYER_TYPES, NumericsSpec, Override, check_activation, check_weight
 from workloads.plan import Layer, Plan, Site
-from workloads.recipes import CHANGES_WEIGHTS
+from workloads.recipes import CHOOSES_CODES
 from workloads.scales import weight_codes, weight_scales
 
 ROTATION_BITS = 12
@@ -277,7 +277,7 @@ def provisional_numerics(
             continue  # of two activations
         formats, activation = assignment.layers[op.name], assignment.sites[op.site].format
         bits, may_overflow = spec.accumulator_bits, spec.overflow is not Overflow.IMPOSSIBLE
-        if (bits is None or may_overflow) and CHANGES_WEIGHTS.isdisjoint(spec.recipe.steps):
+        if (bits is None or may_overflow) and CHOOSES_CODES.isdisjoint(spec.recipe.steps):
             proved = dot_range((codes or rounded)(layers[op.name], formats.weight), activation, formats.tile_size).bits
             accumulator = spec.accumulator(proved, formats.tile_size)
         else:

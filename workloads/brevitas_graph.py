@@ -12,11 +12,11 @@ from hwmodels.datapath import TensorQuant
 from hwmodels.errors import BitfrontError
 from workloads.assign import Assignment
 from workloads.calibration import SiteScale
+from workloads.matrices import matrix_to_weight
 from workloads.network import insert_sites
 from workloads.plan import Layer, Plan
 from workloads.quantizers import activation_quantizer, qnn, weight_quantizer
 from workloads.scales import Scales, expand
-from workloads.steps import matrix_to_weight
 
 
 def brevitas_graph(

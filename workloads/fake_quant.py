@@ -39,6 +39,21 @@ def round_in_place(y: Tensor, fmt: ElementFormat, *, nonnegative: bool = False) 
     return y.add_(rounder).sub_(rounder)
 
 
+def neighbours(y: Tensor, fmt: ElementFormat) -> tuple[Tensor, Tensor]:
+    """The values of `fmt` that float32 `y` (on a scale of 1) lies between, the lower and the upper one.
+
+    The lower one of a value of the format is itself. Outside of the range, both are its end.
+    """
+    smallest, largest = float(fmt.min_value), float(fmt.max_value)
+    clamped = y.clamp(smallest, largest)
+    step = torch.ones(())
+    if not isinstance(fmt, IntFormat):
+        binade = (clamped.view(torch.int32) & _EXPONENT).view(torch.float32)
+        step = binade.clamp_(min=float(fmt.min_normal)).mul_(2.0**-fmt.mantissa_bits)
+    low = (clamped / step).floor().mul_(step)
+    return low, (low + step).clamp(max=largest).where(y >= smallest, low)
+
+
 class FakeQuant(nn.Module):
     """A quantizer on a scale that does not change.
 

@@ -2,12 +2,15 @@
 
 The arithmetic is that of Brevitas 0.13.4 (`brevitas.graph.gptq`), operation by operation, so codes are equal; what is left
 out is the quantizer objects between two columns, which take nine tenths of its time. Scales do not follow the weights.
+GPFQ and Qronos (:mod:`workloads.gpfq`, :mod:`workloads.qronos`) round their columns by the same loop.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from itertools import repeat
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,11 +28,15 @@ DAMPING = 0.01
 _STABILIZER = 1e4  # factor during the second Cholesky decomposition (as in Brevitas)
 
 
+MakeBudget: TypeAlias = Callable[[Tensor], Budget]
+"""AXE's constraints on the codes of the float weights that it is given, (problems, rows, cols)."""
+
+
 class SingularError(ValueError):
     """A Hessian that has no inverse even when damped."""
 
 
-def hessian(views: Iterable[Tensor], problems: int, cols: int) -> Tensor:
+def hessian(views: Iterable[Tensor], problems: int, cols: int, others: Iterable[Tensor] | None = None) -> Tensor:
     """2 X X^T / samples of a layer's inputs, float32, shape (problems, cols, cols).
 
     Args:
@@ -37,17 +44,20 @@ def hessian(views: Iterable[Tensor], problems: int, cols: int) -> Tensor:
             (problems, samples, cols); views that overlap cost no memory.
         problems: 1, or the channels of a depthwise layer.
         cols: products per row.
+        others: the same samples as another network sees them, Y; then 2 X Y^T / samples.
     """
-    total, samples, buffer = torch.zeros(problems, cols, cols), 0, torch.empty(0)
-    for view in views:
+    total, samples, buffers = torch.zeros(problems, cols, cols), 0, [torch.empty(0), torch.empty(0)]
+    for view, other in zip(views, repeat(None) if others is None else others, strict=False):
         count = view.numel() // (problems * cols)
-        if buffer.shape != view.shape:
-            buffer = view.new_empty(view.shape)
         total *= samples / (samples + count)
         samples += count
-        torch.mul(view, math.sqrt(2 / samples), out=buffer)  # unfolds and scales in one pass
-        scaled = buffer.view(problems, count, cols)
-        total += scaled.transpose(1, 2).bmm(scaled)
+        scaled = []
+        for i, given in enumerate((view,) if other is None else (view, other)):
+            if buffers[i].shape != given.shape:
+                buffers[i] = given.new_empty(given.shape)
+            torch.mul(given, math.sqrt(2 / samples), out=buffers[i])  # unfolds and scales in one pass
+            scaled.append(buffers[i].view(problems, count, cols))
+        total += scaled[0].transpose(1, 2).bmm(scaled[-1])
     return total
 
 
@@ -56,7 +66,7 @@ def gptq(
     statistics: Tensor,
     scale: Tensor,
     fmt: ElementFormat,
-    make_budget: Callable[[Tensor], Budget] | None = None,
+    make_budget: MakeBudget | None = None,
 ) -> Tensor:
     """The values that GPTQ rounds weights to: elements of `fmt` times `scale`, shape and type of `weight`.
 
@@ -67,50 +77,110 @@ def gptq(
         statistics: the Hessian of :func:`hessian`, (problems, cols, cols).
         scale: float32, broadcastable to `weight`.
         fmt: format of the weights.
-        make_budget: AXE's constraints on the codes of the weights that it is given.
+        make_budget: AXE's constraints.
 
     Raises:
         SingularError: the Hessian has no inverse.
     """
-    problems, _, cols = weight.shape
     power = statistics.diagonal(dim1=1, dim2=2)
     dead = power == 0
-    order = torch.stack([torch.argsort(p, descending=True) for p in power.where(~dead, torch.ones(()))])
-    inverse = _inverse(statistics, dead, order)
-    # one row per column of weights: what is read and written together lies together
-    along = order[:, :, None].expand(-1, -1, weight.shape[1])
-    used = weight.masked_fill(dead[:, None], 0.0)  # what never sees an input but zero
-    budget = None if make_budget is None else make_budget(used)
-    left = used.transpose(1, 2).gather(1, along)
-    scales = scale.expand_as(weight).transpose(1, 2).gather(1, along)
-    rounded = torch.empty_like(left)
-    block = math.ceil(cols / BLOCKS)
-    for start in range(0, cols, block):
-        stop = min(start + block, cols)
-        errors = torch.zeros(problems, stop - start, weight.shape[1])
-        for i in range(start, stop):
-            wanted, own = left[:, i], scales[:, i]
-            if budget is not None:
-                wanted = budget.constrain(wanted, own, order[:, i])
-            code = round_in_place(wanted / own, fmt)
-            if budget is not None:
-                budget.spend(code, order[:, i])
-            value = code * own
-            error = (wanted - value) / inverse[:, i, i, None]
-            rounded[:, i], errors[:, i - start] = value, error
-            left[:, i:stop] -= inverse[:, i, i:stop, None] * error[:, None]
-        left[:, stop:] -= errors.transpose(1, 2).bmm(inverse[:, start:stop, stop:]).transpose(1, 2)
-    return torch.empty_like(rounded).scatter_(1, along, rounded).transpose(1, 2).contiguous()
-
-
-def _inverse(statistics: Tensor, dead: Tensor, order: Tensor) -> Tensor:
-    """The upper Cholesky factor of the inverse of the damped Hessian, its columns in `order`."""
-    alive = statistics + torch.diag_embed(dead.to(statistics.dtype))
-    ordered = torch.stack([h[o][:, o] for h, o in zip(alive, order, strict=True)])
+    order = descending(power.where(~dead, torch.ones(())))
+    ordered = reordered(statistics + torch.diag_embed(dead.to(statistics.dtype)), order)
     diagonal = ordered.diagonal(dim1=1, dim2=2)
     diagonal += DAMPING * diagonal.mean(dim=1, keepdim=True)
+    used = weight.masked_fill(dead[:, None], 0.0)  # what never sees an input but zero
+    columns = Columns(used, scale, fmt, order, make_budget)
+    columns.left.copy_(columns.take(used))
+    columns.round(inverse_factor(ordered))
+    return columns.rounded()
+
+
+class Columns:
+    """The weights of a layer while they are rounded column by column: what is wanted of the rest, and what was chosen.
+
+    Args:
+        weight: (problems, rows, cols); of what never sees an input, zero. For AXE only.
+        scale: float32, broadcastable to `weight`.
+        fmt: format of the weights.
+        order: in which columns are rounded, (problems, cols).
+        make_budget: AXE's constraints.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        scale: Tensor,
+        fmt: ElementFormat,
+        order: Tensor,
+        make_budget: MakeBudget | None,
+    ) -> None:
+        # one row per column of weights: what is read and written together lies together
+        self._along = order[:, :, None].expand(-1, -1, weight.shape[1])
+        self._order, self._format = order, fmt
+        self._budget = None if make_budget is None else make_budget(weight)
+        self._scales = self.take(scale.expand_as(weight))
+        self.left = torch.empty_like(self._scales)
+        self._rounded = torch.empty_like(self._scales)
+
+    def take(self, weight: Tensor) -> Tensor:
+        """Weights (problems, rows, cols) as (problems, cols, rows), columns in order."""
+        return weight.transpose(1, 2).gather(1, self._along)
+
+    def choose(self, i: int) -> tuple[Tensor, Tensor]:
+        """Round column i of the order to what is wanted of it; returns both, AXE's cut of what is wanted included."""
+        wanted, scale = self.left[:, i], self._scales[:, i]
+        if self._budget is not None:
+            wanted = self._budget.constrain(wanted, scale, self._order[:, i])
+        code = round_in_place(wanted / scale, self._format)
+        if self._budget is not None:
+            self._budget.spend(code, self._order[:, i])
+        self._rounded[:, i] = value = code * scale
+        return wanted, value
+
+    def round(self, factor: Tensor, *, first: int = 0, of_error: bool = True) -> None:
+        """Round all columns from `first` on, each making up for what those before it did.
+
+        Args:
+            factor: (problems, columns, columns) of the columns from `first` on, upper triangular. Row i times the error of
+                column i over the factor's diagonal is taken off the columns that are left ...
+            of_error: ... or, if this is False, times its rounded value.
+        """
+        count = factor.shape[1]
+        left = self.left[:, first:]
+        block = math.ceil(self.left.shape[1] / BLOCKS)
+        for start in range(0, count, block):
+            stop = min(start + block, count)
+            pushed = torch.zeros_like(left[:, start:stop])
+            for i in range(start, stop):
+                wanted, value = self.choose(first + i)
+                push = (wanted - value) / factor[:, i, i, None] if of_error else value
+                pushed[:, i - start] = push
+                left[:, i:stop] -= factor[:, i, i:stop, None] * push[:, None]
+            left[:, stop:] -= pushed.transpose(1, 2).bmm(factor[:, start:stop, stop:]).transpose(1, 2)
+
+    def rounded(self) -> Tensor:
+        """The values chosen, (problems, rows, cols)."""
+        return torch.empty_like(self._rounded).scatter_(1, self._along, self._rounded).transpose(1, 2).contiguous()
+
+
+def descending(power: Tensor) -> Tensor:
+    """The order of columns (problems, cols) by power, the largest first."""
+    return torch.stack([torch.argsort(p, descending=True) for p in power])
+
+
+def reordered(statistics: Tensor, order: Tensor) -> Tensor:
+    """Statistics (problems, cols, cols) of the columns in `order`."""
+    return torch.stack([h[o][:, o] for h, o in zip(statistics, order, strict=True)])
+
+
+def inverse_factor(statistics: Tensor) -> Tensor:
+    """The upper Cholesky factor of the inverse of damped statistics (problems, cols, cols).
+
+    Raises:
+        SingularError: there is no inverse.
+    """
     try:
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(statistics))
         factor: Tensor = torch.linalg.cholesky(inverse * _STABILIZER, upper=True) / math.sqrt(_STABILIZER)
         return factor
     except RuntimeError as error:  # torch.linalg's LinAlgError

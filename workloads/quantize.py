@@ -22,7 +22,9 @@ from workloads.assign import Assignment, assign, weight_matrix
 from workloads.cache import Cache, Scope
 from workloads.calibration import Observed, SiteScale, activation_scale, observe
 from workloads.fake_quant import DynamicFakeQuant, FakeQuant, HeadFakeQuant
-from workloads.graph import ComputeModule, PlanError
+from workloads.float_walk import float_means, walk_float
+from workloads.graph import PlanError
+from workloads.matrices import as_problems, layer_hessian, matrix_to_weight, problem_scales, weight_to_matrix
 from workloads.network import Template, make_template, with_parameters
 from workloads.numerics import NumericsSpec
 from workloads.plan import Layer, Plan
@@ -31,17 +33,7 @@ from workloads.quantized import LayerOverflow, LayerResult, QuantizedModel
 from workloads.recipes import Preparation, Recipe, Step
 from workloads.scale_rule import MSE, ScaleRule
 from workloads.scales import Scales, expand, to_codes, weight_scales
-from workloads.steps import (
-    apply_steps,
-    float_means,
-    keeps_rounded_codes,
-    layer_hessian,
-    matrix_to_weight,
-    problem_scales,
-    rounded_by_gptq,
-    watch_float,
-    weight_to_matrix,
-)
+from workloads.steps import Problem, apply_steps, choose_codes, keeps_rounded_codes
 
 __all__ = ["Engine", "LayerResult", "QuantizedModel", "quantize"]
 
@@ -186,18 +178,18 @@ class Engine:
 
         def choose(layer: Layer, statistics: Tensor) -> None:
             quant, scale = quants[layer.name], nearest[layer.name].scale
-            values = rounded_by_gptq(layer, self._weight(layer), statistics, problem_scales(scale, layer), quant.format)
+            weight, wide = self._weight(layer), problem_scales(scale, layer)
+            problem = Problem(as_problems(weight_to_matrix(weight), layer), statistics, None, wide, quant.format)
+            values = choose_codes(Step.GPTQ_FLOAT, layer, weight.shape, problem)
             chosen = self._on_grid(layer, quant, scale, weight_to_matrix(values).numpy())
             found[layer.name] = self.cache.get(keys[layer.name], lambda: chosen)
 
-        def see(layer: Layer, module: ComputeModule, inputs: Tensor, output: Tensor) -> None:
-            if found[layer.name] is None:
-                key = ("hessian", layer.name)
-                choose(layer, self.cache.get(key, lambda: layer_hessian(layer, module, inputs)))
-
         hessians = [self.cache.peek(("hessian", layer.name)) for layer in missing]
         if any(statistics is None for statistics in hessians):
-            watch_float(self.plan, self.images, see)
+            for seen in walk_float(self.plan, self.images):
+                if found[seen.layer.name] is None:
+                    make = partial(layer_hessian, seen.layer, seen.module, seen.inputs)
+                    choose(seen.layer, self.cache.get(("hessian", seen.layer.name), make))
         else:
             for layer, statistics in zip(missing, hessians, strict=True):
                 assert isinstance(statistics, Tensor)

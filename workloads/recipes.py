@@ -28,7 +28,11 @@ class Step(StrEnum):
 
     GPTQ = "gptq"  # error-compensated rounding of the weights (arXiv 2210.17323)
     GPTQ_FLOAT = "gptq_float"  # the same on the float network's inputs: codes do not depend on the activation format
+    GPFQ = "gpfq"  # greedy path following: sums as close to the float network's as each column can bring them
+    QRONOS = "qronos"  # GPTQ that makes up for the errors of the layers in front, too (arXiv 2505.11695)
+    ADAROUND = "adaround"  # up or down is learned per weight (arXiv 2004.10568)
     AXE = "axe"  # GPTQ whose codes respect a P-bit accumulator (arXiv 2409.17092)
+    AXE_GPFQ = "axe_gpfq"  # GPFQ whose codes do
     BIAS_CORRECTION = "bias_correction"  # output mean restored through the bias (arXiv 1906.04721)
 
 
@@ -92,7 +96,14 @@ class Preparation:
         return f"{self.transform}{'' if self.number is None else self.number}"
 
 
-CHANGES_WEIGHTS = frozenset({Step.GPTQ, Step.GPTQ_FLOAT, Step.AXE})
+AXE_STEPS = frozenset({Step.AXE, Step.AXE_GPFQ})
+"""The steps whose codes respect the accumulator that is asked for."""
+
+COMPARES_WITH_FLOAT = frozenset({Step.GPFQ, Step.QRONOS, Step.ADAROUND, Step.AXE_GPFQ})
+"""The steps that bring a layer's outputs close to those that it has in the float network, on the float network's inputs."""
+
+CHOOSES_CODES = frozenset({Step.GPTQ, Step.GPTQ_FLOAT}) | COMPARES_WITH_FLOAT | AXE_STEPS
+"""The steps that choose the weight codes."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ class Recipe:
         parts = (*(p.transform for p in self.preparations), *self.steps)
         if len(set(parts)) != len(parts):
             raise RecipeError(f"each step may stand once in a recipe, but got {self.name}.")
-        weight_steps = [s for s in self.steps if s in CHANGES_WEIGHTS]
+        weight_steps = [s for s in self.steps if s in CHOOSES_CODES]
         if len(weight_steps) > 1:
             raise RecipeError(
                 f"one step may choose the weight codes, but {self.name} has {' and '.join(weight_steps)}; "
@@ -128,7 +139,11 @@ class Recipe:
     @property
     def uses_accumulator(self) -> bool:
         """Whether the weight codes depend on the accumulator width."""
-        return Step.AXE in self.steps
+        return not AXE_STEPS.isdisjoint(self.steps)
+
+    @property
+    def _axe(self) -> Step:
+        return next(step for step in self.steps if step in AXE_STEPS)
 
     def check(self, weight: ElementFormat, activation: ElementFormat, accumulator_bits: int | None) -> None:
         """Refuse what cannot work.
@@ -140,11 +155,13 @@ class Recipe:
             return
         if accumulator_bits is None:
             raise RecipeError(
-                "the axe step must be given an accumulator width P, but accumulator is auto; give P in bits."
+                f"the {self._axe} step must be given an accumulator width P, but accumulator is auto; give P in bits."
             )
         others = [f.name for f in (weight, activation) if not isinstance(f, IntFormat)]
         if others:
-            raise RecipeError(f"the axe step works on integer formats, but got {' and '.join(others)}; use intN.")
+            raise RecipeError(
+                f"the {self._axe} step works on integer formats, but got {' and '.join(others)}; use intN."
+            )
 
 
 RECIPES: tuple[str, ...] = (
@@ -154,8 +171,16 @@ RECIPES: tuple[str, ...] = (
     "gptq+bias_correction",
     "gptq_float",
     "gptq_float+bias_correction",
+    "gpfq",
+    "gpfq+bias_correction",
+    "qronos",
+    "qronos+bias_correction",
+    "adaround",
+    "adaround+bias_correction",
     "axe",
     "axe+bias_correction",
+    "axe_gpfq",
+    "axe_gpfq+bias_correction",
 )
 """The recipes that are offered by name; any checked order of steps joined by + is accepted."""
 

@@ -41,6 +41,11 @@ def _partial_sums(layer: LayerResult, inputs: np.ndarray) -> np.ndarray:
         (("e2m1", "int4"), {}),
         (("e3m2", "e3m2"), {"edge": None}),
         (("int4", "int4", "axe"), {"bits": 12, "edge": "int4", "tile": 24}),
+        (("int4", "int4", "axe_gpfq"), {"bits": 12, "edge": "int4", "tile": 24}),
+        (
+            ("int4", "int4", "axe_gpfq"),
+            {"bits": 23, "edge": "e3m2"},
+        ),  # layers that axe does not know: proved as they are
     ],
 )
 def test_no_input_overflows_the_proved_width(names: tuple[str, ...], options: dict[str, object]) -> None:
@@ -81,8 +86,9 @@ def test_one_bit_less_really_overflows(names: tuple[str, str]) -> None:
         (15, {"edge": "int8", "residual": None}),
     ],
 )
-def test_axe_makes_every_layer_fit(bits: int, options: dict[str, object]) -> None:
-    quantized = _quantize("int4", "int4", "axe", bits=bits, **options)
+@pytest.mark.parametrize("recipe", ["axe", "axe_gpfq"])
+def test_axe_makes_every_layer_fit(recipe: str, bits: int, options: dict[str, object]) -> None:
+    quantized = _quantize("int4", "int4", recipe, bits=bits, **options)
     assert max(layer.bits for layer in quantized.layers) <= bits
     for layer in quantized.layers:
         assert quantized.numerics.layers[layer.name].accumulator.bits == bits
@@ -92,8 +98,9 @@ def test_axe_makes_every_layer_fit(bits: int, options: dict[str, object]) -> Non
         assert max(layer.bits for layer in plain.layers) > bits  # there was something to do
 
 
-def test_axe_with_room_to_spare_is_gptq() -> None:
-    free, plain = _quantize("int4", "int4", "axe", bits=30), _quantize("int4", "int4", "gptq")
+@pytest.mark.parametrize(("axe", "base"), [("axe", "gptq"), ("axe_gpfq", "gpfq")])
+def test_axe_with_room_to_spare_is_what_it_constrains(axe: str, base: str) -> None:
+    free, plain = _quantize("int4", "int4", axe, bits=30), _quantize("int4", "int4", base)
     for a, b in zip(free.layers, plain.layers, strict=True):
         assert np.array_equal(a.codes, b.codes)
 
@@ -126,8 +133,9 @@ def test_too_narrow_an_accumulator_is_refused_with_layer_and_width() -> None:
     assert {layer.accumulator.bits for layer in granted.numerics.layers.values()} == {bits}
 
 
-def test_axe_refuses_layers_it_does_not_know() -> None:
+@pytest.mark.parametrize("recipe", ["axe", "axe_gpfq"])
+def test_axe_refuses_layers_it_does_not_know(recipe: str) -> None:
     with pytest.raises(AccumulatorError, match=r"of layer \w+ must fit .* or integer formats \(axe knows no others\)"):
-        _quantize("int4", "int4", "axe", bits=10, edge="e3m2")
+        _quantize("int4", "int4", recipe, bits=10, edge="e3m2")
     with pytest.raises(AccumulatorError, match="at least 3 bits, but got P=2"):
-        _quantize("int4", "int4", "axe", bits=2)
+        _quantize("int4", "int4", recipe, bits=2)

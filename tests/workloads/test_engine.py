@@ -31,6 +31,7 @@ POINTS: tuple[NumericsSpec, ...] = (
     spec("int3", "e3m2", "gptq_float+bias_correction"),
     spec("e2m1", "int4", "gptq_float", scaling="group8"),
     spec("int4", "int4", "axe", bits=13),
+    spec("int3", "e2m1", "qronos+bias_correction"),
     spec("int4", "int4"),
 )
 
@@ -63,7 +64,7 @@ def test_results_do_not_depend_on_what_is_kept(limit: int) -> None:
 
 def test_what_points_share_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    for name in ("observe", "weight_scales", "layer_hessian", "rounded_by_gptq", "float_means"):
+    for name in ("observe", "weight_scales", "layer_hessian", "choose_codes", "float_means"):
         monkeypatch.setattr(quantize, name, _counted(getattr(quantize, name), name, calls))
     engine = Engine(MODEL, PLAN, images())
     for _ in range(2):
@@ -74,7 +75,7 @@ def test_what_points_share_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> 
     # two layers are the edge, alike in all points but one, whose scales are powers of two
     assert calls.count("weight_scales") == (layers - 2) * 4 + 2 * 2
     assert calls.count("layer_hessian") == layers
-    assert calls.count("rounded_by_gptq") == (layers - 2) * 2 + 2
+    assert calls.count("choose_codes") == (layers - 2) * 2 + 2
 
 
 def test_points_share_no_memory_that_a_step_writes_to() -> None:

@@ -8,7 +8,7 @@ import torch
 from small_networks import images, spec, tiny_resnet
 from torch import Tensor, nn
 
-from workloads import gptq, steps
+from workloads import adaround, gptq, qronos, steps
 from workloads.plan import make_plan
 from workloads.quantize import QuantizedModel, quantize
 from workloads.recipes import RECIPES, Recipe, RecipeError, Step, parse_recipe
@@ -51,8 +51,25 @@ def test_gptq_lowers_the_output_error_of_every_dense_layer(weight: str, scaling:
     assert _logit_error(treated) < _logit_error(rounded)
 
 
-def test_gptq_leaves_scales_alone() -> None:
-    rounded, treated = _quantize("int3"), _quantize("int3", "int8", "gptq")
+@pytest.mark.parametrize("recipe", ["gpfq", "qronos", "adaround"])
+@pytest.mark.parametrize(("weight", "scaling"), [("int3", "channel"), ("int3", "group8"), ("e2m0", "channel_po2")])
+def test_steps_that_compare_with_the_float_network_bring_outputs_closer_to_it(
+    recipe: str, weight: str, scaling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every dense layer, on fresh images and on the inputs that the layers in front have left."""
+    monkeypatch.setattr(adaround, "STEPS", 120)
+    rounded, treated = (_quantize(weight, "int4", each, scaling=scaling) for each in ("rtn", recipe))
+    for layer in ("conv", "depthwise", "pointwise"):
+        exact = _outputs(PLAN.graph, FRESH, layer)[1]
+        errors = [float((_outputs(q.network, FRESH, layer)[1] - exact).square().mean()) for q in (rounded, treated)]
+        assert errors[1] < 0.9 * errors[0], layer
+    assert _logit_error(treated) < _logit_error(rounded)
+
+
+@pytest.mark.parametrize("recipe", ["gptq", "gptq_float", "gpfq", "qronos", "adaround", "axe", "axe_gpfq"])
+def test_steps_leave_scales_alone(recipe: str) -> None:
+    bits = 13 if recipe.startswith("axe") else None
+    rounded, treated = _quantize("int3", "int4", edge="int4"), _quantize("int3", "int4", recipe, edge="int4", bits=bits)
     for before, after in zip(rounded.layers, treated.layers, strict=True):
         assert np.array_equal(before.scale, after.scale)
         assert not np.array_equal(before.codes, after.codes)
@@ -87,6 +104,8 @@ def test_bias_correction_gives_a_layer_without_bias_one() -> None:
         (("e2m1", "e3m2", "gptq+bias_correction"), {"scaling": "group8"}),
         (("int4", "int4", "axe"), {"bits": 13}),
         (("int3", "int4", "gptq_float+bias_correction"), {}),
+        (("e2m1", "e2m1", "gpfq+bias_correction"), {}),
+        (("int3", "int4", "qronos"), {"scaling": "group8_po2"}),
     ],
 )
 def test_same_specification_same_codes_and_logits(names: tuple[str, ...], options: dict[str, object]) -> None:
@@ -126,10 +145,17 @@ def test_more_bits_lose_less() -> None:
 def test_a_step_that_cannot_be_carried_out_says_so_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Damping makes every Hessian of finite inputs invertible; and torch would add lines of its own to an error in a graph."""
     monkeypatch.setattr(gptq, "DAMPING", -1.0)
-    with pytest.raises(
-        steps.StepError, match=r"^the weights of layer stem must be determined by .*; give more images\.$"
-    ):
-        _quantize("int4", "int4", "gptq")
+    monkeypatch.setattr(qronos, "DAMPING", -1.0)
+    for recipe, bits in (
+        ("gptq", None),
+        ("qronos", None),
+        ("axe", 24),
+    ):  # AXE: never a layer that is left unconstrained
+        message = (
+            rf"^the weights of layer stem must be determined by .* to be chosen by {recipe}, .*; give more images\.$"
+        )
+        with pytest.raises(steps.StepError, match=message):
+            _quantize("int4", "int4", recipe, bits=bits)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -142,11 +168,14 @@ def test_names_are_read_back(name: str) -> None:
     [
         (
             lambda: parse_recipe("gtpq"),
-            "must be rtn or steps of axe, bias_correction, gptq, .* joined by [+], but got 'gtpq'",
+            "must be rtn or steps of adaround, axe, axe_gpfq, bias_correction, .* joined by [+], but got 'gtpq'",
         ),
         (lambda: Recipe((Step.BIAS_CORRECTION, Step.GPTQ)), "must come first"),
         (lambda: Recipe((Step.GPTQ, Step.AXE)), "one step may choose the weight codes"),
-        (lambda: spec("int4", "int4", "axe"), "must be given an accumulator width P"),
+        (lambda: Recipe((Step.ADAROUND, Step.AXE_GPFQ)), "one step may choose the weight codes"),
+        (lambda: spec("int4", "int4", "axe"), "the axe step must be given an accumulator width P"),
+        (lambda: spec("int4", "int4", "axe_gpfq"), "the axe_gpfq step must be given an accumulator width P"),
+        (lambda: spec("int4", "e2m1", "axe_gpfq", bits=16), "axe_gpfq step works on integer formats, but got e2m1"),
         (lambda: spec("e2m1", "int4", "axe", bits=16), "works on integer formats, but got e2m1"),
     ],
 )
