@@ -12,6 +12,7 @@ from rich.console import Console
 from dse.cli_calibrate import calibrate
 from dse.cli_cost import cost
 from dse.cli_export import export
+from dse.cli_layers import layers
 from dse.cli_preflight import preflight
 from dse.cli_synth import synth
 from dse.files import as_json, write_text
@@ -29,6 +30,7 @@ app.command(name="calibrate")(calibrate)
 app.command(name="cost")(cost)
 app.command(name="export")(export)
 app.command(name="preflight")(preflight)
+app.command(name="layers")(layers)
 app.command(name="synth")(synth)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]

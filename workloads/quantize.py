@@ -29,6 +29,7 @@ from workloads.network import Template, make_template, with_parameters
 from workloads.numerics import NumericsSpec
 from workloads.plan import Layer, Plan
 from workloads.prepare import prepare
+from workloads.qsnr import qsnr_db
 from workloads.quantized import LayerOverflow, LayerResult, QuantizedModel
 from workloads.recipes import Preparation, Recipe, Step
 from workloads.scale_rule import MSE, ScaleRule
@@ -210,7 +211,7 @@ class Engine:
         exact = elements * scales.astype(np.float64)  # an element and a scale have at most 24 bits each
         original = weight_matrix(self.plan, layer).astype(np.float64)
         weight = matrix_to_weight(torch.from_numpy(values), self._weight(layer).shape)
-        return Rounded(to_codes(elements, quant.format), scale, weight, _ratio_db(original, original - exact))
+        return Rounded(to_codes(elements, quant.format), scale, weight, qsnr_db(original, exact))
 
     def _range(self, layer: Layer, assignment: Assignment, spec: NumericsSpec, codes: Codes) -> DotRange:
         """The range of the sums of a layer whose codes are known before any step runs."""
@@ -291,11 +292,6 @@ def _result(layer: Layer, assignment: Assignment, weights: Rounded, reach: DotRa
         range=reach,
         qsnr_db=weights.qsnr_db,
     )
-
-
-def _ratio_db(signal: NDArray[np.float64], error: NDArray[np.float64]) -> float:
-    lost = float((error**2).sum())
-    return float("inf") if lost == 0 else 10 * float(np.log10((signal**2).sum() / lost))
 
 
 def _refuse_too_narrow(ranges: Mapping[str, DotRange], spec: NumericsSpec) -> None:

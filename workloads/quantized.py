@@ -27,7 +27,7 @@ class LayerResult:
         activation: format and scaling of its input.
         tile_size: products after which the accumulator starts anew, or None.
         range: exact range of every partial sum over all inputs, in units of the two steps' product.
-        qsnr_db: -10 log10(||W - Wq||^2 / ||W||^2), the definition of arXiv 2510.25602; infinite if nothing was lost.
+        qsnr_db: of the weights, see :func:`workloads.qsnr.qsnr_db`.
     """
 
     name: str
