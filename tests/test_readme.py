@@ -15,7 +15,17 @@ COMMANDS = [line.split("   #")[0].strip() for line in TEXT.splitlines() if line.
 
 
 def test_every_command_of_the_readme_runs(tmp_path):
-    assert {c.split()[1] for c in COMMANDS} == {"init", "check", "run", "front", "export", "cost", "synth", "calibrate"}
+    assert {c.split()[1] for c in COMMANDS} == {
+        "init",
+        "check",
+        "run",
+        "front",
+        "export",
+        "layers",
+        "cost",
+        "synth",
+        "calibrate",
+    }
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for folder in ("tests", "hwmodels"):
         (tmp_path / folder).symlink_to(ROOT / folder)
