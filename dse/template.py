@@ -32,8 +32,8 @@ space:
   # rtn: round to nearest; gptq, gpfq, qronos, adaround: choose codes by the outputs of their layer;
   # gptq_float: GPTQ on the float network's inputs, so that all activation formats share its weights (faster);
   # axe, axe_gpfq: GPTQ, GPFQ whose codes are safe in the accumulator that is asked for (integers only)
-  # in front, what prepares the float network: rotate (decoders, free), hadamard32 (online rotations in blocks of 32), as
-  # rotate+hadamard32+gptq
+  # in front, what prepares the float network: rotate (decoders, free), hadamard32 (online rotations in blocks of 32),
+  # massdiff32+hadamard32 (with even blocks); rotate+hadamard32+gptq
   recipe: [rtn, bias_correction, gptq, gptq+bias_correction, axe]
   # P in bits: auto is the width that each layer's weights are proved to need; a number must be proved for every layer
   accumulator: [auto, "18", "20", "22"]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from workloads.calibration import batch_size
 from workloads.online import online_hadamard
+from workloads.permute import ORDERS, permutation
 from workloads.plan import Plan
 from workloads.recipes import Preparation, Transform
 from workloads.replan import PreparationError
@@ -42,6 +43,7 @@ class Way:
 PREPARATIONS: Mapping[Transform, Way] = {
     Transform.ROTATE: Way(rotate),
     Transform.HADAMARD: Way(online_hadamard),
+    **{transform: Way(permutation(transform)) for transform in ORDERS},
 }
 """Every preparation that a recipe may name."""
 

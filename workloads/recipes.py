@@ -40,7 +40,16 @@ class Transform(StrEnum):
     """A way to prepare the float network."""
 
     ROTATE = "rotate"  # residual stream and heads' values times random Hadamard matrices, merged (arXiv 2404.00456)
+    # which channels share a block of the rotation behind (arXiv 2601.22347): even masses, dealt by rank, by rank, random
+    MASSDIFF = "massdiff"
+    ZIGZAG = "zigzag"
+    ABSMAX = "absmax"
+    RANDOM = "random"
     HADAMARD = "hadamard"  # online, in blocks of so many channels, of whole vectors without a number (arXiv 2601.22347)
+
+
+PERMUTATIONS = frozenset({Transform.MASSDIFF, Transform.ZIGZAG, Transform.ABSMAX, Transform.RANDOM})
+"""The transforms that say which channels share a block of the rotation behind them."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Number:
 _BLOCK = Number("a block size, a power of two from 2", lambda n: n >= 2 and n.bit_count() == 1)
 
 NUMBERS: Mapping[Transform, Number] = {
+    **dict.fromkeys(PERMUTATIONS, _BLOCK),
     Transform.HADAMARD: replace(_BLOCK, needed=False),
 }
 """The transforms with a number in their names."""
@@ -117,6 +127,13 @@ class Recipe:
         parts = (*(p.transform for p in self.preparations), *self.steps)
         if len(set(parts)) != len(parts):
             raise RecipeError(f"each step may stand once in a recipe, but got {self.name}.")
+        for place, first in enumerate(self.preparations):
+            rotation, behind = f"hadamard{first.number}", map(str, self.preparations[place + 1 : place + 2])
+            if first.transform in PERMUTATIONS and [*behind] != [rotation]:
+                raise RecipeError(
+                    f"{first} must stand right in front of {rotation}, whose blocks it fills, but got {self.name}; write "
+                    f"{first}+{rotation}."
+                )
         weight_steps = [s for s in self.steps if s in CHOOSES_CODES]
         if len(weight_steps) > 1:
             raise RecipeError(
@@ -201,7 +218,7 @@ def parse_recipe(name: str) -> Recipe:
         if part in set(Step):
             steps.append(Step(part))
         elif stem not in set(Transform):
-            known = ", ".join(sorted({*Step, *(f"{t}N" if t in NUMBERS else t for t in Transform)}))
+            known = ", ".join((*sorted(Step), *sorted(f"{t}N" if t in NUMBERS else t for t in Transform)))
             raise RecipeError(f"a recipe must be rtn or steps of {known} joined by +, but got {name!r}.")
         elif steps:
             raise RecipeError(

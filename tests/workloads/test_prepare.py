@@ -63,7 +63,7 @@ def test_names_of_preparations_are_read_back_and_stand_first() -> None:
         ("gptq+rotate", r"must come first, but got 'gptq\+rotate'; write rotate\+gptq"),
         ("rotate+rotate", r"each step may stand once in a recipe, but got rotate\+rotate"),
         ("rotate8", "rotate must stand without a number, but got rotate8; write rotate"),
-        ("rotat", "must be rtn or steps of axe, .*, rotate.* joined by"),
+        ("rotat", "must be rtn or steps of .*axe, .*, rotate.* joined by"),
         ("rtn+rotate", "must be rtn or steps of"),
         ("rotate+bias_correction+gptq", "or right behind the preparations"),
     ):
