@@ -45,13 +45,3 @@ def with_float_parts(network: Network, numerics: Numerics, bits: int = FLOAT_BIT
         width = bits_by_data_type(op.dot_length, stored.format, sites[op.site].format)
         layers[op.name] = LayerNumerics(stored, Accumulator(width))
     return Numerics(sites, layers)
-
-
-def float_part_names(network: Network, numerics: Numerics) -> frozenset[str]:
-    """The operators of `network` that have their format from :func:`with_float_parts`: they, or the tensor that they give."""
-    own = set(numerics.sites)
-    return frozenset(
-        op.name
-        for op in network.operators
-        if (op.name not in numerics.layers if op in network.compute else op.site not in own)
-    )

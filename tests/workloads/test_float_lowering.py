@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -41,6 +42,7 @@ from hwmodels.ops import (
 )
 from hwmodels.primitives.cost import BandKind
 from hwmodels.primitives.memory import MemoryStyle, bram18
+from hwmodels.vector import CostTables
 from workloads.assign import provisional_numerics
 from workloads.attention import Attention
 from workloads.llm.decoder import Decoder, DecoderShape
@@ -196,6 +198,26 @@ def test_dynamic_scales_are_units_of_their_own(plan: Plan, network: Network, sca
     assert not any("thresholds" in line.formula for line in behind)  # they would have to move with the scale
 
 
+def test_tables_of_many_points_know_dynamic_scales_and_caches(plan: Plan, network: Network) -> None:
+    """Static, per token, and with keys and values of 8 bits: each point costs what an estimate of it says, to the last bit."""
+    stored = replace(spec("int4", "int8", edge=None), kv_cache=TensorQuant(IntFormat(8), parse_scaling("token")))
+    choices = [
+        numerics(plan, network),
+        numerics(plan, network, activation_scaling="token"),
+        with_float_parts(network, provisional_numerics(network, plan, stored)),
+    ]
+    foldings = fold_for_cycles(network, 2_000, choices[0])
+    costs = CostTables(network, choices, {name: [folding] for name, folding in foldings.items()}, DEVICE).at(
+        [0, 1, 2], {name: [0, 0, 0] for name in foldings}
+    )
+    for point, formats in enumerate(choices):
+        report = estimate(network, formats, foldings, DEVICE)
+        assert costs.lut[point] == report.total.lut
+        assert costs.ff[point] == report.total.ff
+        assert costs.bram18[point] == report.total.bram18
+        assert costs.max_cycles[point] == report.max_cycles
+
+
 def test_an_encoder_makes_its_matrices_anew_for_every_text() -> None:
     sizes = EncoderShape(
         vocabulary=100, width=32, hidden=64, layers=2, heads=4, positions=64, segments=2, norm_epsilon=1e-12
@@ -220,8 +242,6 @@ def test_an_encoder_makes_its_matrices_anew_for_every_text() -> None:
 
 
 def test_heads_with_norms_are_normed_head_by_head() -> None:
-    from dataclasses import replace
-
     plan = make_plan(Decoder(replace(SHAPE, normed_heads=True)), torch.zeros(1, 1, dtype=torch.int64))
     network = lower(plan, "qwen3", 32)
     norms = {op.name: (op.channels, op.vectors) for op in network.operators if isinstance(op, Normalize)}
