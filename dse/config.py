@@ -205,11 +205,15 @@ class SearchConfig(_Strict):
 
 
 class EvaluationConfig(_Strict):
-    """On how many images (or windows of text) quality is measured and scales are calibrated. None: all there are."""
+    """On how many images (or windows of text) quality is measured and scales are calibrated (None: all there are), and where.
+
+    See :mod:`workloads.device`.
+    """
 
     test_images: Annotated[int, Field(ge=1)] | None = None
     calibration_images: Annotated[int, Field(ge=1)] | None = None
     degrade: Annotated[str, _parsed(parse_degradation)] = "none"
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class HuggingFaceConfig(_Strict):

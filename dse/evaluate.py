@@ -43,12 +43,13 @@ class Evaluator:
     test_images: int | None = None
     calibration_images: int | None = None
     degrade: str = "none"
+    device: str = "cpu"
 
     @classmethod
     def of(cls, config: SweepConfig) -> Evaluator:
         """The evaluator that a configuration asks for."""
         asked = config.evaluation
-        return cls(config.workload_ref, asked.test_images, asked.calibration_images, asked.degrade)
+        return cls(config.workload_ref, asked.test_images, asked.calibration_images, asked.degrade, asked.device)
 
     @cached_property
     def source(self) -> Workload:
@@ -123,7 +124,18 @@ class Evaluator:
     @cached_property
     def judge(self) -> Callable[[Module], Measured]:
         """Measures a network on the test set; what it needs of the float network is computed once."""
-        return self.source.judge(self.plan.graph, *self.test_set)
+        from workloads.device import copied_to, find_device
+
+        reference = copied_to(self.plan.graph, find_device(self.device))
+        return self.source.judge(reference, *self.test_set)
+
+    def measured(self, network: Module) -> Measured:
+        """What the judge says of a network, on the device that was asked for."""
+        from workloads.device import find_device, placed_on
+
+        judge = self.judge
+        with placed_on(network, find_device(self.device)):
+            return judge(network)
 
     def require_caches(self, asked: Iterable[str]) -> None:
         """Refuse a sweep over what attention stores where there is none.
@@ -153,7 +165,7 @@ class Evaluator:
         start = time.perf_counter()
         try:
             quantized = self.engine.quantize(spec)
-            metrics = self.judge(quantized.network)
+            metrics = self.measured(quantized.network)
         except BitfrontError as error:
             return Refusal(status="refused", reason=str(error), seconds=time.perf_counter() - start)
         except (ArithmeticError, AssertionError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -168,7 +180,7 @@ class Evaluator:
     def float_accuracy(self) -> Accuracy:
         """The float network on the same test images."""
         start = time.perf_counter()
-        metrics = self.judge(self.plan.graph)
+        metrics = self.measured(self.plan.graph)
         weights = sum(layer.rows * layer.cols for layer in self.plan.layers)
         return _accuracy(metrics, {}, 32 * weights, time.perf_counter() - start)
 

@@ -34,6 +34,8 @@ def make_manifest(config: SweepConfig) -> dict[str, Any]:
             asked["space"].pop(axis)
     if asked["hardware"]["float_bits"] == FLOAT_BITS and "top1" in metrics_of(config.workload_ref):
         asked["hardware"].pop("float_bits")  # of text networks, what it is for was not costed before
+    if asked["evaluation"]["device"] == "cpu":
+        asked["evaluation"].pop("device")
     if asked["evaluation"]["degrade"] == "none":  # as in the sweeps of before there was a choice
         asked["evaluation"].pop("degrade")
     return {

@@ -71,6 +71,7 @@ search:
 evaluation:
   test_images: null         # null: all that the workload has
   calibration_images: null
+  device: cpu               # cuda: networks are measured on a GPU (calibrated on the processor as ever)
   degrade: none             # of test images: noise0.1 (of a pixel's range), blur1 (pixels)
 """
 

@@ -80,12 +80,13 @@ class AccumulatedLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's float32 outputs for inputs that lie on the grid of its site."""
-        codes = input_codes(x, self.result.activation.format, self.site)
+        codes = input_codes(x.cpu(), self.result.activation.format, self.site)
         if self.geometry is None:
-            return torch.from_numpy(self._outputs(codes.reshape(-1, self.layer.cols)).reshape(*x.shape[:-1], -1))
+            outputs = self._outputs(codes.reshape(-1, self.layer.cols))
+            return torch.from_numpy(outputs.reshape(*x.shape[:-1], -1)).to(x.device)
         some = max(1, _WINDOWS // (self.layer.vectors * self.layer.cols))
         parts = [self._convolved(codes[first : first + some]) for first in range(0, len(codes), some)]
-        return torch.from_numpy(np.concatenate(parts))
+        return torch.from_numpy(np.concatenate(parts)).to(x.device)
 
     def _convolved(self, codes: NDArray[Any]) -> NDArray[np.float32]:
         """(images, rows, height, width) of codes (images, channels, height, width)."""

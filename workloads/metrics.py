@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workloads.base import EmbeddingMetrics, LanguageMetrics, Metrics
+from workloads.device import device_of
 from workloads.samples import Samples, batches
 
 UNSCORED: Final = -100
@@ -43,16 +44,16 @@ def evaluate_top1(model: nn.Module, images: Samples, labels: Tensor, *, batch_si
         raise ValueError(f"images and labels must be equally many and some, but got {len(images)} and {samples}")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, but got {batch_size}")
-    correct = 0
-    loss = 0.0
+    correct, loss, device = 0, 0.0, device_of(model)
     with torch.inference_mode():
         for inputs, truth in zip(batches(images, batch_size), torch.split(labels, batch_size), strict=True):
-            logits = model(inputs)
+            logits = model(inputs.to(device))
             # argmax would take NaN for the largest logit and report an accuracy for a network that computes nothing.
             if not torch.isfinite(logits).all():
                 raise ValueError("logits must be finite, but the model returned inf or NaN; check its scales")
-            correct += int((logits.argmax(dim=1) == truth).sum())
-            loss += float(nn.functional.cross_entropy(logits.double(), truth, reduction="sum"))
+            wanted = truth.to(device)
+            correct += int((logits.argmax(dim=1) == wanted).sum())
+            loss += float(nn.functional.cross_entropy(logits.double(), wanted, reduction="sum"))
     return Metrics(top1=correct / samples, loss=loss / samples, samples=samples)
 
 
@@ -89,7 +90,8 @@ class LanguageJudge:
         """
         losses, divergences, counts, flips = [], [], [], 0
         expected = self._kept or self._predictions(self._reference)
-        for labels, ours, theirs in zip(self._batches(self._labels), self._predictions(model), expected, strict=True):
+        for here, ours, reference in zip(self._batches(self._labels), self._predictions(model), expected, strict=True):
+            labels, theirs = here.to(ours.device), reference.to(ours.device)
             scored = labels != UNSCORED
             loss = -ours.gather(1, labels[scored].unsqueeze(1)).squeeze(1)
             divergence = (theirs.exp() * (theirs - ours)).sum(1)
@@ -117,7 +119,8 @@ class LanguageJudge:
         if model.training:
             raise ValueError("model must be in eval mode, but it is in training mode; call model.eval() first")
         for tokens, labels in zip(self._batches(self._tokens), self._batches(self._labels), strict=True):
-            logits = _output(model, tokens)[labels != UNSCORED]
+            logits = _output(model, tokens)
+            logits = logits[labels.to(logits.device) != UNSCORED]
             if not torch.isfinite(logits).all():
                 raise ValueError("logits must be finite, but the model returned inf or NaN; check its scales")
             yield F.log_softmax(logits, dim=1)
@@ -139,7 +142,7 @@ class EmbeddingJudge:
             raise ValueError(f"tokens must be (texts, tokens) of three texts or more, but got {tuple(tokens.shape)}")
         self._tokens = tokens
         self._expected = self._embeddings(reference)
-        self._nearest = _nearest(self._expected)
+        self._nearest = _nearest(self._expected).cpu()
 
     def __call__(self, model: nn.Module) -> EmbeddingMetrics:
         """Return how far the embeddings of `model`, in eval mode, are from the float model's.
@@ -148,11 +151,11 @@ class EmbeddingJudge:
             ValueError: the model is in training mode, or an embedding is not finite.
         """
         embeddings = self._embeddings(model)
-        cosines = (embeddings * self._expected).sum(1).clamp(-1.0, 1.0)
+        cosines = (embeddings * self._expected.to(embeddings.device)).sum(1).clamp(-1.0, 1.0)
         return EmbeddingMetrics(
             cosine=float(cosines.mean()),
             cosine_stderr=float(cosines.std()) / math.sqrt(len(cosines)),
-            flips=int((_nearest(embeddings) != self._nearest).sum()),
+            flips=int((_nearest(embeddings).cpu() != self._nearest).sum()),
             samples=len(cosines),
         )
 
@@ -173,13 +176,13 @@ def _nearest(embeddings: Tensor) -> Tensor:
 
 def _output(model: nn.Module, tokens: Tensor) -> Tensor:
     with torch.inference_mode():
-        output: Tensor = model(tokens)
+        output: Tensor = model(tokens.to(device_of(model)))
         return output
 
 
 def _per_window(values: Tensor, scored: Tensor) -> Tensor:
     """Sums over the scored tokens of each window, float64 (windows,)."""
-    spread = torch.zeros(scored.shape, dtype=torch.float64)
+    spread = torch.zeros(scored.shape, dtype=torch.float64, device=values.device)
     spread[scored] = values.double()
     return spread.sum(1)
 
