@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dse.evaluate import Evaluator, cost_options, memo_spec
 from dse.executors import single_thread
@@ -22,8 +24,10 @@ from dse.space import AXES, LATER, hardware_choices, make_space
 from dse.tables import find_knee
 from hwmodels.datapath import Overflow
 from hwmodels.devices import get_device
-from hwmodels.ops import Rotate
 from hwmodels.resources import Resources
+
+if TYPE_CHECKING:
+    from workloads.quantize import QuantizedModel
 
 WRITERS = {"qonnx": export_qonnx, "qcdq": export_qcdq}
 
@@ -37,7 +41,7 @@ class PointExport:
     design: str
     exporter: str
     gate: GateReport
-    stored_top1: float | None
+    stored: Mapping[str, float | int]
     cost: Resources
     cost_from_file: Resources
     cycles: int
@@ -62,26 +66,17 @@ class PointExport:
             "exporter": self.exporter,
             "equal": self.equal,
             "gate": self.gate.as_dict(),
-            "stored_top1": self.stored_top1,
+            "stored": dict(self.stored),
             "cost": {**self.cost.as_dict(), "cycles": self.cycles},
             "cost_from_file": {**self.cost_from_file.as_dict(), "cycles": self.cycles_from_file},
         }
 
     def text(self) -> str:
         """For people."""
-        gate = self.gate
-        ties = (
-            f"; {gate.tied_activations} activations on a rounding tie in {gate.tied_images} images"
-            if gate.tied_images
-            else ""
-        )
-        differs = "" if gate.first_difference is None else f"\n  first difference: {gate.first_difference}"
         return "\n".join(
             (
-                f"{self.exporter} of point {self.point} of {self.sweep} ({self.design}): {gate.file}",
-                f"  executed by {gate.executor} on {gate.samples} test images: {gate.mismatching_outputs} mismatching outputs, "
-                f"largest difference {gate.largest_difference:.3g} ({gate.relative_difference:.2g} of the largest logit){ties}",
-                f"  top-1 of the file {gate.top1_exported:.4f}, of the quantized model {gate.top1_model:.4f}{differs}",
+                f"{self.exporter} of point {self.point} of {self.sweep} ({self.design}): {self.gate.file}",
+                self.gate.text(),
                 f"  cost from the file {_brief(self.cost_from_file)}, {self.cycles_from_file:,} cycles",
                 f"  cost of the point  {_brief(self.cost)}, {self.cycles:,} cycles: "
                 f"{'equal' if self.cost_equal else 'NOT EQUAL'}",
@@ -100,7 +95,6 @@ def export_point(
             sweep that cannot be reproduced.
     """
     from workloads.quantize import quantize
-    from workloads.samples import in_memory
 
     if output is not None and output.suffix != ".onnx":
         # other suffixes are other things: onnx would write JSON to .json, and a study.db is easily given by mistake
@@ -115,18 +109,13 @@ def export_point(
         )
     row = _choose(results, point_id, exporter)
     point = _design(results, row)
-    _check_operators(evaluator, point)
     # the same quantization as in the sweep; P of the point is put in afterwards, where it is only a claim to prove
     quantized = quantize(evaluator.model, evaluator.plan, point.numerics, evaluator.calibration_set)
     path = output or folder / "exports" / f"{row.id}.{exporter}.onnx"
     WRITERS[exporter](quantized, evaluator.source.example_input, path, name=f"{results.config.name}-{row.id}")
-    images, labels = evaluator.test_set
-    gate = check_export(path, quantized, in_memory(images[:samples]), labels[:samples], exporter=exporter)
-    if samples is None and gate.top1_model != row.top1:
-        raise ExportError(
-            f"point {row.id} must give the accuracy that the sweep stored, {row.top1}, but it gives {gate.top1_model}; "
-            "were versions or data changed since?"
-        )
+    gate = run_gate(path, evaluator, quantized, exporter, samples)
+    if samples is None:
+        check_reproduced(row, gate)
     report = evaluator.cost(point, {layer.name: layer.bits for layer in quantized.layers})
     hardware = point.hardware
     device, options = get_device(hardware.device), cost_options(hardware)
@@ -137,7 +126,7 @@ def export_point(
         design=f"{point.numerics.weight} x {point.numerics.activation}, {point.numerics.recipe}, P {row.accumulator}",
         exporter=exporter,
         gate=gate,
-        stored_top1=row.top1,
+        stored=row.metrics,
         cost=report.total,
         cost_from_file=again.total,
         cycles=report.max_cycles,
@@ -145,6 +134,33 @@ def export_point(
     )
     write_text(path.with_suffix(".gate.json"), as_json(made.as_dict()))
     return made
+
+
+def check_reproduced(row: Row, gate: GateReport) -> None:
+    """Refuse a point whose model, quantized again, does not measure what the sweep stored.
+
+    Raises:
+        ExportError: another top-1; or another value of a metric that is no count, which other machines may round otherwise.
+    """
+    for name, value in gate.metrics_model.items():
+        stored = row.metrics.get(name)
+        if stored is not None and not (value == stored or (name != "top1" and isclose(value, stored, rel_tol=1e-3))):
+            raise ExportError(
+                f"point {row.id} must give the {name} that the sweep stored, {stored}, but it gives {value}; were versions or "
+                "data changed since?"
+            )
+
+
+def run_gate(
+    path: Path, evaluator: Evaluator, quantized: QuantizedModel, exporter: str, samples: int | None
+) -> GateReport:
+    """The gate on the sweep's test set, or on its first samples."""
+    from workloads.samples import in_memory
+
+    inputs, labels = evaluator.test_set
+    inputs, labels = in_memory(inputs[:samples]), labels[:samples]
+    judge = evaluator.judge if samples is None else evaluator.source.judge(evaluator.plan.graph, inputs, labels)
+    return check_export(path, quantized, evaluator.source.example_input, inputs, judge, exporter=exporter)
 
 
 def _choose(results: Results, point_id: str, exporter: str) -> Row:
@@ -160,7 +176,6 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
     for row in results.front:
         point = _design(results, row)
         try:
-            _check_operators(evaluator, point)
             check_exportable(evaluator.numerics(point.numerics, None), exporter)
         except ExportError:
             continue
@@ -171,17 +186,6 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
             f"({EXPORTERS[exporter].holds}), but it has none."
         )
     return find_knee(writable, results.objectives)
-
-
-def _check_operators(evaluator: Evaluator, point: DesignPoint) -> None:
-    """Refuse a network with an operator that no exporter can write."""
-    recipe = point.numerics.recipe
-    rotation = next((op.name for op in evaluator.network_of(recipe).operators if isinstance(op, Rotate)), None)
-    if rotation is not None:
-        raise ExportError(
-            f"a network must have no online rotation to be exported, but the recipe {recipe} has some ({rotation}, ...); "
-            "export a point of another recipe."
-        )
 
 
 def _design(results: Results, row: Row) -> DesignPoint:

@@ -51,15 +51,18 @@ class Rotary(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the heads (batch, tokens, heads, dim), each pair turned by its position's angle."""
-        tokens, dim = x.shape[1], x.shape[-1]
-        pairs = torch.arange(0, dim, 2, dtype=torch.int64, device=x.device)
-        frequencies = 1.0 / self.base ** (pairs.float() / dim)
-        if self.long_context is not None:
-            frequencies = self.long_context.stretch(frequencies)
-        angle = torch.outer(torch.arange(tokens, dtype=torch.float32, device=x.device), frequencies)
+        angle = torch.outer(
+            torch.arange(x.shape[1], dtype=torch.float32, device=x.device), self.frequencies(x.shape[-1], x.device)
+        )
         cos, sin = angle.cos().to(x.dtype).unsqueeze(1), angle.sin().to(x.dtype).unsqueeze(1)  # (tokens, 1, dim / 2)
         first, second = x.chunk(2, dim=-1)
         return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+    def frequencies(self, dim: int, device: torch.device | None = None) -> Tensor:
+        """The angles by which the pairs of a head of `dim` channels turn from token to token, radians, float32 (dim / 2,)."""
+        pairs = torch.arange(0, dim, 2, dtype=torch.int64, device=device)
+        frequencies = 1.0 / self.base ** (pairs.float() / dim)
+        return frequencies if self.long_context is None else self.long_context.stretch(frequencies)
 
 
 class Attention(nn.Module):

@@ -126,6 +126,8 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
         ShapeProp(graph).propagate(example)
     for node in graph.graph.nodes:
         _check(graph, node)
+    for node in graph.graph.nodes:
+        node.meta[_LABEL] = label(node)  # before quantization replaces nodes around it
     for parameter in graph.parameters():
         parameter.requires_grad_(False)
     return graph.eval()
@@ -163,8 +165,13 @@ def module_of(graph: fx.GraphModule, node: fx.Node) -> ComputeModule:
     return module
 
 
+_LABEL = "bitfront_label"
+
+
 def label(node: fx.Node) -> str:
     """The name people know a node by: its module's path where the module holds this node alone, else the node's name."""
+    if _LABEL in node.meta:
+        return str(node.meta[_LABEL])
     path = _path(node)
     if path is None or any(other is not node and _path(other) == path for other in node.graph.nodes):
         return node.name

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dse.export.errors import ExportError
-from hwmodels.datapath import Granularity, Overflow, ScaleKind, TensorQuant
+from dse.export.quantizers import FP8
+from hwmodels.datapath import Granularity, Overflow, TensorQuant
 from hwmodels.formats import IntFormat
 from hwmodels.ops import Numerics
 
@@ -22,37 +23,30 @@ class Exporter:
     takes: Callable[[TensorQuant], bool]
 
 
-def _is_constant(quant: TensorQuant) -> bool:
-    """Whether scales are constants that one number or power of two holds, and zero is the code 0."""
-    scaling = quant.scaling
-    return not scaling.dynamic and not scaling.zero_point and scaling.kind is not ScaleKind.E4M3
-
-
 def _qonnx_takes(quant: TensorQuant) -> bool:
-    """Quant nodes have any width and any scale that broadcasts; FloatQuant nodes a sign, subnormals and a maximum."""
-    fmt = quant.format
-    return _is_constant(quant) and (isinstance(fmt, IntFormat) or (fmt.subnormals and fmt.signed))
+    """Quant and FloatQuant have any width and any scale that broadcasts, constant or computed; FloatQuant has subnormals."""
+    return isinstance(quant.format, IntFormat) or quant.format.subnormals
 
 
 def _qcdq_takes(quant: TensorQuant) -> bool:
-    """(De)QuantizeLinear store 8-bit integers with one scale along one axis; Clip narrows their range."""
-    return (
-        _is_constant(quant)
-        and isinstance(quant.format, IntFormat)
-        and quant.format.bits <= 8
-        and quant.scaling.granularity is not Granularity.GROUP
-    )
+    """(De)QuantizeLinear store integers of 8 bits, which Clip narrows, and FP8; with one constant scale, or one along an axis.
+
+    Not zero points: QuantizeLinear adds them after it rounds, hardware before; ties fall differently.
+    """
+    fmt, scaling = quant.format, quant.scaling
+    stored = fmt.bits <= 8 if isinstance(fmt, IntFormat) else fmt in FP8
+    return stored and not (scaling.dynamic or scaling.zero_point or scaling.granularity is Granularity.GROUP)
 
 
 EXPORTERS: Mapping[str, Exporter] = {
     exporter.name: exporter
     for exporter in (
+        Exporter("qonnx", "integers and minifloats with subnormals, on any scale", _qonnx_takes),
         Exporter(
-            "qonnx",
-            "integers and signed minifloats with subnormals, scaled per tensor, per channel or per group",
-            _qonnx_takes,
+            "qcdq",
+            "integers of up to 8 bits and OCP's FP8, on constant scales per tensor or channel around zero",
+            _qcdq_takes,
         ),
-        Exporter("qcdq", "integers of up to 8 bits, scaled per tensor or per channel", _qcdq_takes),
     )
 }
 """The exporters by name: the choices of ``dse export --to``."""

@@ -1,43 +1,36 @@
-"""Comparing an exported file with its model quantizer by quantizer, each part on the model's own tensors.
+"""Comparing an exported file with its model node by node, each on the model's own tensors.
 
 Both compute in float32 and add in different orders. So a value in front of a quantizer differs in its last bits, and where
 it lies on the border between two codes (a tie) it may be rounded the other way: a whole step, which then spreads. Comparing
-outputs alone cannot tell this from a wrong file. Here nothing spreads: every part of the file between two quantizers is
-given the model's tensors, and
+outputs alone cannot tell this from a wrong file. Here nothing spreads: every node of the network is computed by the file's nodes
+from the model's tensors, and its result
 
-- in front of each quantizer, the file's values must equal the model's up to the rounding errors of their sum. In any order
-  of summation |fl(x.y) - x.y| <= gamma_n |x|.|y|, gamma_n = n u / (1 - n u), u = 2^-24, with n terms (N. Higham, Accuracy and
-  Stability of Numerical Algorithms, 2nd ed., eq. 3.5), so two evaluations may differ by twice that; |x|.|y| is computed by the
-  very node on absolute values. Derived, no constant is fitted.
-- behind it, given the model's values in front, the file's values must be the model's, bit for bit.
+- must be the model's, bit for bit, of quantizers and of all that rounds once or not at all;
+- must be the model's up to the rounding errors of its sums and functions (:mod:`dse.export.tolerance`) of everything else.
 
-What is left are ties, which are counted.
+What is left are ties. They are counted in a second computation, in which the file goes on from its own values, but behind every
+quantizer, where those that fell the other way are counted, from the model's. Its outputs are those of the file with every tie
+fallen as in the model.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import onnx
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, fx
 
-from dse.export.execute import Images, qonnx_batches
-
-if TYPE_CHECKING:
-    from torch import fx
-
-FloatArray = NDArray[np.float32]
-
-UNIT_ROUNDOFF = 2.0**-24
-"""u of float32, rounding to nearest."""
-
-_QUANTIZERS = ("Quant", "FloatQuant", "QuantizeLinear")
-_SAME_VALUES = ("Relu", "Flatten", "Reshape", "Identity")  # differences in front are not larger behind
+from dse.export.execute import Array, Executable, batches
+from dse.export.tolerance import tolerance
+from dse.export.write import tensor_names
+from workloads.graph import label
+from workloads.network import QUANTIZERS
+from workloads.quantized import QuantizedModel
 
 
 @dataclass(frozen=True)
@@ -46,179 +39,183 @@ class Comparison:
 
     Attributes:
         first_difference: the first node that computes something else, in words, or None.
-        ties: per image compared, how many activations lie on a rounding tie that fell the other way.
-        bounds: per image compared, the largest difference of an output without ties, in output units.
+        ties: per sample compared, how many activations lie on a rounding tie that fell the other way.
+        bounds: per sample compared, the largest difference of an output without ties, in output units; infinite where errors
+            add up over nodes without a quantizer between them.
+        mismatches: outputs whose largest logit is another than the model's although every tie falls as in the model.
+        difference: the largest difference of an output then.
     """
 
     first_difference: str | None
     ties: NDArray[np.int64]
     bounds: NDArray[np.float64]
+    mismatches: int
+    difference: float
 
 
-def compare(path: Path, module: fx.GraphModule, images: Images) -> Comparison:
-    """Compare a file with the quantized model it was exported from; stops at the first difference."""
+def compare(
+    path: Path, model: QuantizedModel, example_input: Tensor, samples: Tensor, *, dialect: str, batch: int
+) -> Comparison:
+    """Compare a file with the quantized model it was exported from; stops at the first difference.
+
+    Args:
+        path: the file.
+        model: the network.
+        example_input: as it was exported with.
+        samples: inputs (samples, ...).
+        dialect: of :data:`dse.export.write.DIALECTS`.
+        batch: samples compared at once.
+    """
+    file, names = Executable(path), tensor_names(model, example_input, dialect)
     ties: list[NDArray[np.int64]] = []
     bounds: list[NDArray[np.float64]] = []
-    names = [node.name for node in activation_quantizers(onnx.load(path).graph)]
-    for model, chunk in qonnx_batches(path, images):
-        calls, logits = record(module, chunk)
-        if len(calls) != len(names):
-            counts = f"the file has {len(names)} quantizers of activations, the model calls {len(calls)}"
-            return Comparison(counts, np.zeros(0, np.int64), np.zeros(0))
-        # by name, because qonnx sorts the nodes anew
-        run = _Run(model, dict(zip(names, calls, strict=True)), logits)
-        difference = run.go(chunk)
+    mismatches, largest = 0, 0.0
+    difference = None
+    for part in batches(len(samples), batch):
+        run = _Beside(model.network, file, names)
+        try:
+            with torch.inference_mode():
+                run.run(samples[part])
+        except _DifferenceError as found:
+            difference = str(found)
         ties.append(run.ties)
         bounds.append(run.bounds)
+        mismatches += run.mismatches
+        largest = max(largest, run.difference)
         if difference is not None:
-            return Comparison(difference, np.concatenate(ties), np.concatenate(bounds))
-    return Comparison(None, np.concatenate(ties), np.concatenate(bounds))
+            break
+    return Comparison(difference, np.concatenate(ties), np.concatenate(bounds), mismatches, largest)
 
 
-def record(module: fx.GraphModule, images: Images) -> tuple[list[tuple[FloatArray, FloatArray]], FloatArray]:
-    """The (input, output) of every call of a quantizer, in order, and the logits of the quantized model."""
-    import torch
-
-    calls: list[tuple[FloatArray, FloatArray]] = []
-
-    def keep(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        calls.append((inputs[0].numpy().copy(), output.numpy().copy()))
-
-    hooks = [part.register_forward_hook(keep) for part in module.get_submodule("quantizers").children()]
-    try:
-        with torch.inference_mode():
-            logits: FloatArray = module(torch.from_numpy(images)).numpy()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return calls, logits
-
-
-def activation_quantizers(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """The quantizer nodes that do not quantize constants, in order: that of the model's calls, in an exported file."""
-    constants = {tensor.name for tensor in graph.initializer}
-    return [node for node in graph.node if node.op_type in _QUANTIZERS and node.input[0] not in constants]
+class _DifferenceError(Exception):
+    """The first difference, in words."""
 
 
 @dataclass
-class _Run:
-    """One batch: the tensors of the file so far, those of quantizers replaced by the model's."""
+class _Tensors:
+    """Of one tensor: the model's values, and the file's own, every tie having fallen as in the model."""
 
-    model: Any
-    calls: Mapping[str, tuple[FloatArray, FloatArray]]
-    logits: FloatArray
-    context: dict[str, FloatArray] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        graph = self.model.graph
-        self.nodes = list(graph.node)
-        self.maker = {name: node for node in self.nodes for name in node.output}
-        self.ties = np.zeros(len(self.logits), np.int64)
-        self.bounds = np.zeros(len(self.logits))
-
-    def go(self, images: Images) -> str | None:
-        """The first difference in words, or None."""
-        graph = self.model.graph
-        self.context = dict(self.model.make_empty_exec_context())
-        self.context[graph.input[0].name] = images
-        done: set[str] = set()
-        for node in self.nodes:
-            if node.output[0] in done:
-                continue
-            if node.name not in self.calls:
-                self._execute(node, self.context)
-                continue
-            unit = self._unit(node)
-            done.update(part.output[0] for part in unit)
-            if (difference := self._quantizer(unit, *self.calls[node.name])) is not None:
-                return difference
-        return self._output()
-
-    def _quantizer(self, unit: list[Any], given: FloatArray, made: FloatArray) -> str | None:
-        source, target, name = unit[0].input[0], unit[-1].output[0], unit[0].name
-        own = self.context[source]
-        if own.shape != given.shape:
-            return f"the shape in front of {name}: {own.shape}, the model's {given.shape}"
-        excess = np.abs(own.astype(np.float64) - given) - self._tolerance(source)
-        if not (excess <= 0).all():
-            return f"the values in front of {name}: off by {np.abs(own - given).max():.3g}, more than rounding errors explain"
-        for part in unit:
-            self._execute(part, self.context)
-        own_made = self.context[target].copy()
-        self.context[source] = given
-        for part in unit:
-            self._execute(part, self.context)
-        if not np.array_equal(self.context[target], made):
-            off = np.abs(self.context[target] - made).max()
-            return f"{name}: other values than the model's for equal inputs, by up to {off:.3g}"
-        self.ties += (own_made != made).reshape(len(made), -1).sum(axis=1)
-        self.context[target] = made
-        return None
-
-    def _output(self) -> str | None:
-        name = self.model.graph.output[0].name
-        own = self.context[name]
-        if own.shape != self.logits.shape:
-            return f"the shape of the output: {own.shape}, the model's {self.logits.shape}"
-        tolerance = np.broadcast_to(self._tolerance(name), own.shape)
-        self.bounds = tolerance.reshape(len(own), -1).max(axis=1)
-        difference = np.abs(own.astype(np.float64) - self.logits)
-        if not (difference <= tolerance).all():
-            return f"the output: off by {difference.max():.3g}, more than rounding errors explain"
-        return None
-
-    def _tolerance(self, name: str) -> NDArray[np.float64]:
-        """How much two float32 evaluations of a tensor may differ, elementwise; zero where it is no sum."""
-        shape = self.context[name].shape
-        node = self.maker.get(name)
-        while node is not None and node.op_type in _SAME_VALUES:
-            node = self.maker.get(node.input[0])
-        if node is None or node.op_type not in _TERMS:
-            return np.zeros(shape)
-        context = {tensor: np.abs(self.context[tensor]) for tensor in node.input}
-        context[node.output[0]] = self.context[node.output[0]]
-        self._execute(node, context)
-        terms = _TERMS[node.op_type](node, self.context)
-        gamma = terms * UNIT_ROUNDOFF / (1 - terms * UNIT_ROUNDOFF)
-        return 2 * gamma * context[node.output[0]].astype(np.float64).reshape(shape)
-
-    def _unit(self, node: Any) -> list[Any]:
-        """A quantizer with what belongs to it: QuantizeLinear, Clip and DequantizeLinear are one."""
-        unit = [node]
-        while unit[-1].op_type in ("QuantizeLinear", "Clip"):
-            unit.append(next(n for n in self.nodes if n.input[0] == unit[-1].output[0]))
-        return unit
-
-    def _execute(self, node: Any, context: dict[str, FloatArray]) -> None:
-        from qonnx.core.onnx_exec import execute_node
-
-        versions: Mapping[str, int] = self.model.get_opset_imports()
-        execute_node(node, context, self.model.graph, versions[node.domain])
+    model: Array
+    own: Array
 
 
-def _products(node: Any, context: Mapping[str, FloatArray]) -> int:
-    """Products of one sum, and its bias."""
-    weight = context[node.input[1]].shape
-    return (math.prod(weight[1:]) if node.op_type == "Conv" else max(weight)) + 1
+class _Beside(fx.Interpreter):
+    """Runs the network, and in front of every node the file's nodes that make the same tensor."""
+
+    def __init__(self, network: fx.GraphModule, file: Executable, names: Mapping[str, str]) -> None:
+        super().__init__(network)
+        self.extra_traceback = False  # it would add to the message of a difference
+        self.network, self.file, self.names = network, file, names
+        self.maker = {node.output[0]: node for node in file.active}
+        self.order = {node.output[0]: index for index, node in enumerate(file.active)}
+        self.known: dict[str, _Tensors] = {}
+        self.last = {
+            name: node for node in network.graph.nodes for name in (names.get(s.name) for s in node.all_input_nodes)
+        }
+        self.ties, self.bounds = np.zeros(0, np.int64), np.zeros(0)
+        self.mismatches, self.difference = 0, 0.0
+
+    def run_node(self, n: fx.Node) -> Any:
+        """The node's value, after the file's was compared with it."""
+        if n.op == "placeholder":
+            value = super().run_node(n)
+            self.known[self.names[n.name]] = self.known[self.file.input] = _Tensors(value.numpy(), value.numpy())
+            self.ties, self.bounds = np.zeros(len(value), np.int64), np.zeros(len(value))
+            return value
+        if n.op == "output":
+            self._judge(self.names[n.all_input_nodes[0].name])
+            return super().run_node(n)
+        name = self.names[n.name]
+        forced = None if name in self.known else self._forced(name)
+        operands = [self.env[a] for a in n.args if isinstance(a, fx.Node)]
+        if _in_place(self.network, n):
+            operands = [x.clone() for x in operands]
+        value = super().run_node(n)
+        if forced is not None:
+            self._check(n, name, forced, value, operands)
+        for source in n.all_input_nodes:
+            used = self.names[source.name]
+            if (
+                self.last[used] is n and self.known.get(used) is not self.known[self.file.input]
+            ):  # positions are read off the input
+                self.known.pop(used, None)
+        return value
+
+    def _check(self, node: fx.Node, name: str, forced: Array, value: Tensor, inputs: list[Tensor]) -> None:
+        wanted = value.numpy()
+        if forced.shape != wanted.shape:
+            raise _DifferenceError(
+                f"{self._where(node, name)}: its shape is {forced.shape}, the model's {wanted.shape}"
+            )
+        own = self._aligned(name, forced)
+        if str(node.target).startswith(f"{QUANTIZERS}."):
+            if not np.array_equal(forced, wanted):
+                off = f"by up to {_off(forced, wanted):.3g}"
+                raise _DifferenceError(
+                    f"{self._where(node, name)}: other values than the model's for equal inputs, {off}"
+                )
+            self.ties += (own != wanted).reshape(len(wanted), -1).sum(axis=1)
+            self.known[name] = _Tensors(wanted, wanted)
+            return
+        limit = tolerance(self.network, node, inputs, value).numpy()
+        if not (np.abs(forced.astype(np.float64) - wanted) <= limit).all():
+            raise _DifferenceError(
+                f"{self._where(node, name)}: off by {_off(forced, wanted):.3g}, more than rounding errors explain"
+            )
+        self.bounds = limit.reshape(len(limit), -1).max(axis=1).astype(np.float64)
+        if own is not forced:
+            self.bounds[:] = np.inf  # errors add up over several nodes
+        self.known[name] = _Tensors(wanted, own)
+
+    def _forced(self, name: str) -> Array:
+        """A tensor of the file, given the model's tensors in front."""
+        return self._run(name, {source: tensors.model for source, tensors in self.known.items()})
+
+    def _aligned(self, name: str, forced: Array) -> Array:
+        """The same, given the file's own tensors in front, those behind quantizers replaced by the model's."""
+        sources = [source for part in self._parts(name) for source in part.input if source in self.known]
+        if all(np.array_equal(self.known[s].own, self.known[s].model) for s in sources):
+            return forced
+        return self._run(name, {source: tensors.own for source, tensors in self.known.items()})
+
+    def _run(self, name: str, given: dict[str, Array]) -> Array:
+        context = {**self.file.folded, **given}
+        for part in self._parts(name):
+            self.file.execute(part, context)
+        if name not in context:
+            raise _DifferenceError(f"the file has no tensor {name!r}")
+        return context[name]
+
+    def _parts(self, name: str) -> list[Any]:
+        """The nodes that make a tensor of known ones, in order."""
+        found, wanted = {}, [name]
+        while wanted:
+            tensor = wanted.pop()
+            if tensor in self.maker and tensor not in found and tensor not in self.known:
+                found[tensor] = self.maker[tensor]
+                wanted.extend(self.maker[tensor].input)
+        return [found[tensor] for tensor in sorted(found, key=self.order.__getitem__)]
+
+    def _judge(self, name: str) -> None:
+        """Count the outputs whose largest logit differs."""
+        last = self.known[name]
+        self.mismatches = int((last.own.argmax(axis=-1) != last.model.argmax(axis=-1)).sum())
+        self.difference = _off(last.own, last.model)
+
+    def _where(self, node: fx.Node, name: str) -> str:
+        """The node of the network, and the file's node that made its tensor."""
+        made = (
+            f"node {self.maker[name].name!r}, {self.maker[name].op_type}" if name in self.maker else f"tensor {name!r}"
+        )
+        return f"{name if str(node.target).startswith(f'{QUANTIZERS}.') else label(node)} ({made})"
 
 
-def _pixels(node: Any, context: Mapping[str, FloatArray]) -> int:
-    """Values of one mean, and its division."""
-    pooled, made = context[node.input[0]].shape, context[node.output[0]].shape
-    kernel = next((list(a.ints) for a in node.attribute if a.name == "kernel_shape"), [])
-    return (math.prod(kernel) if kernel else math.prod(pooled[2:]) // math.prod(made[2:])) + 1
+def _in_place(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node overwrites its input."""
+    if node.op == "call_module":
+        return bool(getattr(module.get_submodule(str(node.target)), "inplace", False))
+    return getattr(node.target, "__name__", "") == "iadd"
 
 
-def _two(node: Any, context: Mapping[str, FloatArray]) -> int:
-    return 2
-
-
-_TERMS: Mapping[str, Callable[[Any, Mapping[str, FloatArray]], int]] = {
-    "Conv": _products,
-    "Gemm": _products,
-    "MatMul": _products,
-    "AveragePool": _pixels,
-    "GlobalAveragePool": _pixels,
-    "Add": _two,
-}
-"""Operators that add: the number of terms n of one sum."""
+def _off(own: Array, wanted: Array) -> float:
+    return float(np.abs(own.astype(np.float64) - wanted).max())

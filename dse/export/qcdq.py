@@ -1,4 +1,4 @@
-"""ONNX QCDQ: QuantizeLinear, Clip, DequantizeLinear of standard ONNX, for integers only, through Brevitas' exporter.
+"""ONNX QCDQ: QuantizeLinear, Clip, DequantizeLinear of standard ONNX, for integers of up to 8 bits and OCP's FP8.
 
 Execute such files with onnxruntime's graph optimizations off: its default ones fuse the Clip away and change the results
 of formats below 8 bits (measured: outputs off by 0.027 of 0.40 for 4 bits).
@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dse.export.formats import check_exportable
-from dse.export.metadata import describe
-from dse.export.naming import name_like_model
-from dse.export.through_brevitas import run_manager
+from dse.export.write import to_onnx
 from dse.files import write_bytes
 
 if TYPE_CHECKING:
@@ -21,19 +19,10 @@ if TYPE_CHECKING:
     from workloads.quantize import QuantizedModel
 
 
-OPSET = 13
-"""The first with scales per channel in (De)QuantizeLinear; any newer runtime reads it."""
-
-
 def export_qcdq(model: QuantizedModel, example_input: Tensor, path: Path, *, name: str) -> str:
     """Write a quantized network as standard ONNX; return the file's SHA-256. Equal models give equal files.
 
     Args and errors are those of :func:`dse.export.qonnx.export_qonnx`.
     """
     check_exportable(model.numerics, "qcdq")
-    exported = run_manager(
-        "brevitas.export.onnx.standard.qcdq.manager.StdQCDQONNXManager", model, example_input, opset=OPSET
-    )
-    name_like_model(exported, model.module, model.numerics, name)
-    describe(exported, model)
-    return write_bytes(path, exported.SerializeToString(deterministic=True))
+    return write_bytes(path, to_onnx(model, example_input, "qcdq", name=name).SerializeToString(deterministic=True))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from dse.onnx_reader.errors import OnnxReadError, quoted
+from hwmodels.formats import OCP_E4M3, Minifloat, Specials
 
 MAX_FILE_BYTES = 512 << 20
 """Larger files are refused before they are parsed; protobuf itself ends at 2 GiB."""
@@ -38,6 +39,9 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 
 DATA_TYPE_KEY = "finn_datatype"
 """Key of a data type in ONNX' quantization annotations, as QONNX writes it."""
+
+FP8_TYPES = {"float8_e4m3fn": OCP_E4M3, "float8_e5m2": Minifloat(5, 2, specials=Specials.IEEE)}
+"""The 8-bit floats of ONNX, by the name of their type in NumPy."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Node:
 class OnnxGraph:
     """The nodes in the file's (topological) order, the constants, and the one input and one output.
 
-    `input_shape` is that of one image, without the batch axis.
+    `input_shape` is that of one image, without the batch axis; empty where the input is text.
 
     Attributes:
         batch: images at a time; 0 where the file does not fix it.
@@ -111,7 +115,7 @@ def load_graph(path: Path) -> OnnxGraph:
         OnnxReadError: the file cannot be read, is too large, is no ONNX model, keeps data in other files, or does not
             have exactly one input with fixed sizes.
     """
-    model = _parse(path)
+    model = parse_model(path)
     graph = model.graph
     if not graph.node:
         raise OnnxReadError(f"{path} must be an ONNX model with nodes, but it has none.")
@@ -142,7 +146,12 @@ def load_graph(path: Path) -> OnnxGraph:
     )
 
 
-def _parse(path: Path) -> onnx.ModelProto:
+def parse_model(path: Path) -> onnx.ModelProto:
+    """The protobuf message of a file.
+
+    Raises:
+        OnnxReadError: the file cannot be read, is too large, is no ONNX model, or keeps data in other files.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
@@ -174,7 +183,7 @@ def _array(tensor: onnx.TensorProto, what: str) -> Array:
         raise OnnxReadError(
             f"{what} must hold the values its shape and type ask for, but it does not; the file may be damaged."
         ) from None
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub" and array.dtype.name not in FP8_TYPES:
         raise OnnxReadError(f"{what} must hold numbers, but it has the type {array.dtype}.")
     return array
 
@@ -219,10 +228,12 @@ def _attribute(attribute: onnx.AttributeProto, node: str) -> Attribute | None:
 
 def _image_shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     sizes = [int(d.dim_value) for d in value.type.tensor_type.shape.dim][1:]
+    if value.type.tensor_type.elem_type == onnx.TensorProto.INT64 and len(sizes) == 1:
+        return ()  # windows of tokens
     if len(sizes) not in (1, 3) or not all(1 <= size <= MAX_DIMENSION for size in sizes):
         raise OnnxReadError(
             f"input {quoted(_text(value.name))} must have the fixed shape (images, features) or (images, channels, height, "
-            f"width), but behind the images it has {quoted(sizes)}."
+            f"width), or be int64 (windows, tokens), but behind the images it has {quoted(sizes)}."
         )
     return tuple(sizes)
 

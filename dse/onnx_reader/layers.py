@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dse.onnx_reader.errors import OnnxReadError, quoted
 from dse.onnx_reader.graph import Array, Node, OnnxGraph
 from dse.onnx_reader.quantizers import constant
-from dse.onnx_reader.tensors import Constant, Scale, Stream, Tensor, Weight, scale_kind
+from dse.onnx_reader.tensors import Constant, Floating, Scale, Stream, Tensor, Weight, scale_kind
 from hwmodels.datapath import Granularity, Scaling
 from hwmodels.ops import Depthwise, MatVec, Operator, Window, divisors
 
@@ -18,9 +20,11 @@ Matrix: TypeAlias = NDArray[Any]
 """Integer codes, (rows, cols); Python integers where 64 bits are too few."""
 
 
-def input_stream(graph: OnnxGraph) -> Stream:
-    """The network's input."""
+def input_tensor(graph: OnnxGraph) -> Stream | Floating:
+    """The network's input: images, or windows of tokens."""
     shape = graph.input_shape
+    if not shape:
+        return Floating((None, None))
     if len(shape) == 1:
         return Stream(shape[0], 1, 1, flat=True)
     channels, height, width = shape
@@ -47,8 +51,10 @@ def scaled_matrix(node: Node, weight: Weight, group_size: int | None) -> tuple[M
     channels: of `group_size` where that is known, else of the largest size within which all scales are equal.
     """
     codes, scale = weight.codes, weight.scale
-    rows, kind = codes.shape[0], scale_kind(weight.scale)
+    rows, kind = codes.shape[0], weight.kind or scale_kind(weight.scale)
     matrix = _hardware_order(codes)
+    if weight.group_size is not None:
+        return matrix, Scaling(Granularity.GROUP, kind, weight.group_size)
     if scale.ndim == 0 or (scale.size == 1 and rows > 1):
         return matrix, Scaling(Granularity.TENSOR, kind)
     if scale.ndim == codes.ndim and scale.shape[0] == rows == scale.size:
@@ -151,7 +157,8 @@ def _permuted(weight: Weight, order: tuple[int, ...]) -> Weight:
     scale = weight.scale
     if scale.ndim not in (0, len(order)):  # numpy's rule: missing axes stand in front
         scale = scale.reshape((1,) * (len(order) - scale.ndim) + scale.shape)
-    return Weight(weight.codes.transpose(order), weight.format, scale.transpose(order) if scale.ndim else scale)
+    codes, scale = weight.codes.transpose(order), scale.transpose(order) if scale.ndim else scale
+    return replace(weight, codes=codes, scale=scale)
 
 
 def along_axis(node: Node, scale: Scale, axis: int, dimensions: int) -> Scale:
@@ -231,6 +238,12 @@ def reshaped_stream(node: Node, stream: Stream, tensors: Mapping[str, Tensor]) -
     else:
         shape = _sizes(node, constant(node, 1, "shape", tensors))
     # the first axis is the batch, whatever number stands there
+    if (grouped := _regrouped(stream, shape)) is not None:
+        return grouped
+    if stream.group is not None:
+        raise OnnxReadError(
+            f"{node} must join the groups of {stream.group} channels, but it gives them the shape {shape}."
+        )
     if shape[1:] in ([-1], [stream.features]):
         return Stream(stream.channels, stream.height, stream.width, flat=True, op=stream.op, grid=stream.grid)
     if shape[1:] == [stream.channels, stream.height, stream.width]:
@@ -238,8 +251,27 @@ def reshaped_stream(node: Node, stream: Stream, tensors: Mapping[str, Tensor]) -
     raise OnnxReadError(f"{node} must flatten each image, but it gives {stream.size} the shape {shape}.")
 
 
-def reshaped_constant(node: Node, source: Constant | Weight, tensors: Mapping[str, Tensor]) -> Constant:
-    """A reshaped constant; quantized weights must be reshaped before they are quantized."""
+def _regrouped(stream: Stream, shape: list[int]) -> Stream | None:
+    """Channels split into groups, or groups joined again; None if the shape does neither."""
+    tail = [] if stream.flat else [stream.height, stream.width]
+    if not stream.flat and len(shape) == 4 and shape[-1] == -1:
+        tail = [-1]  # pixels in one row
+    ahead = shape[: len(shape) - len(tail)]
+    if tail != shape[len(ahead) :]:
+        return None
+    kept = [size for size in ahead if size == 0]
+    if stream.group is not None and ahead[len(kept) :] == [stream.channels] and kept:
+        return replace(stream, group=None)
+    sizes = ahead[len(kept) :]
+    if stream.group is None and len(sizes) == 2 and kept and sizes[1] > 1 and sizes[0] * sizes[1] == stream.channels:
+        return replace(stream, group=sizes[1])
+    return None
+
+
+def reshaped_constant(node: Node, source: Constant | Weight, tensors: Mapping[str, Tensor]) -> Constant | Weight:
+    """A reshaped constant; of quantized weights, groups are joined."""
+    if isinstance(source, Weight) and node.op == "Reshape":
+        return _joined_groups(node, source, _sizes(node, constant(node, 1, "shape", tensors)))
     if isinstance(source, Weight) or node.op != "Reshape":
         raise OnnxReadError(
             f"{node} must not reshape quantized weights, but it does; reshape them before they are quantized."
@@ -250,6 +282,22 @@ def reshaped_constant(node: Node, source: Constant | Weight, tensors: Mapping[st
         raise OnnxReadError(
             f"{node} must give its {source.array.size} values a shape of as many, but it does not."
         ) from None
+
+
+def _joined_groups(node: Node, weight: Weight, shape: list[int]) -> Weight:
+    """Weights whose axes (groups, values of one) become one."""
+    codes, scale = weight.codes, weight.scale
+    for axis in range(codes.ndim - 1):
+        groups, size = codes.shape[axis : axis + 2]
+        joined = [*codes.shape[:axis], groups * size, *codes.shape[axis + 2 :]]
+        apart = scale.ndim == codes.ndim and scale.shape[axis : axis + 2] == (groups, 1)
+        if joined == shape and apart and size > 1 and weight.group_size is None:
+            whole = np.broadcast_to(scale, codes.shape)
+            return replace(weight, codes=codes.reshape(shape), scale=whole.reshape(shape), group_size=size)
+    raise OnnxReadError(
+        f"{node} must join the groups of quantized weights, but it gives {codes.shape} with scales {scale.shape} the shape "
+        f"{shape}; reshape weights before they are quantized."
+    )
 
 
 def _sizes(node: Node, shape: Array) -> list[int]:

@@ -1,4 +1,6 @@
-"""What ONNX has no node for, kept in the file's metadata: accumulators that are not simply the proved ones, and groups."""
+"""What nodes alone do not say, kept in the file's metadata: accumulators that are not simply the proved ones, groups, and what
+scales are called where the same nodes may be either (one scale per token or per tensor, where a tensor is one token).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from dse.onnx_reader.errors import OnnxReadError
+from hwmodels.datapath import DatapathError, Scaling, parse_scaling
 
 LAYERS_KEY = "bitfront.layers"
 """Metadata key; its value is JSON: layer name -> the fields of :class:`StatedLayer` that are not None."""
+
+SITES_KEY = "bitfront.sites"
+"""Metadata key; its value is JSON: site -> name of its scaling, of sites that have not simply one constant scale."""
 
 
 @dataclass(frozen=True)
@@ -51,3 +57,21 @@ def stated_layers(metadata: Mapping[str, str]) -> dict[str, StatedLayer]:
         raise OnnxReadError(
             f"the metadata {LAYERS_KEY} must be JSON of layer: accumulator_bits, tile_size, group_size, but it is not."
         ) from None
+
+
+def write_sites(scalings: Mapping[str, Scaling]) -> str:
+    """The text that :func:`stated_sites` reads back."""
+    return json.dumps({name: scaling.name for name, scaling in scalings.items()}, sort_keys=True)
+
+
+def stated_sites(metadata: Mapping[str, str]) -> dict[str, Scaling]:
+    """What the metadata of a file says of the scales of its sites; nothing, if it has no such key.
+
+    Raises:
+        OnnxReadError: the text is not of that form.
+    """
+    try:
+        entries = json.loads(metadata.get(SITES_KEY, "{}"))
+        return {str(name): parse_scaling(scaling) for name, scaling in entries.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError, DatapathError):
+        raise OnnxReadError(f"the metadata {SITES_KEY} must be JSON of site: scaling, but it is not.") from None

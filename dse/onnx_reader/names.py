@@ -13,6 +13,9 @@ _LONGEST = 120
 QUANTIZER_SUFFIX = ".quant"
 """Behind the name of a site in the name of its quantizer node, where this project names the nodes."""
 
+CODES_SUFFIX = ".codes"
+"""Behind that in the name of the node that makes codes, where another one makes values of them."""
+
 
 def layer_name(node_name: str) -> str:
     """``block1.conv1`` for the node ``/block1/conv1/Conv``; other names stay, less what is not printable.
@@ -34,7 +37,7 @@ def layer_name(node_name: str) -> str:
 
 def site_name(node_name: str) -> str:
     """The name of the site that the quantizer node of that name makes."""
-    return layer_name(node_name).removesuffix(QUANTIZER_SUFFIX)
+    return layer_name(node_name).removesuffix(CODES_SUFFIX).removesuffix(QUANTIZER_SUFFIX)
 
 
 def unique(name: str, taken: Iterable[str]) -> str:

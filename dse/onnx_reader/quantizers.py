@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dse.onnx_reader.errors import OnnxReadError, quoted
-from dse.onnx_reader.graph import Array, Node
+from dse.onnx_reader.graph import FP8_TYPES, Array, Node
 from dse.onnx_reader.tensors import Codes, Constant, Scale, Tensor, Weight
 from hwmodels.codec import quantize
 from hwmodels.formats import ElementFormat, FormatError, IntFormat, Minifloat, Specials
@@ -81,7 +81,6 @@ def quant_format(node: Node, tensors: Mapping[str, Tensor]) -> ElementFormat:
 
 
 def _int_format(node: Node, tensors: Mapping[str, Tensor]) -> IntFormat:
-    refuse_zero_point(node, tensors)
     bits = whole(node, 3, "bit width", tensors)
     if not 1 <= bits <= MAX_BITS:
         raise OnnxReadError(f"{node} must have 1 to {MAX_BITS} bits, but got {bits}.")
@@ -107,13 +106,14 @@ def _float_format(node: Node, tensors: Mapping[str, Tensor]) -> Minifloat:
     if not node.integer("has_subnormal", 1) or not node.integer("saturation", 1):
         raise OnnxReadError(f"{node} must have subnormals and saturate, but it does not.")
     largest = scalar(node, 5, "maximum", tensors)
+    signed = bool(node.integer("signed", 1))
     codes_lost = bool(node.integer("has_inf", 0)), bool(node.integer("has_nan", 0))
     for specials in _SPECIALS[codes_lost]:
         if specials is Specials.IEEE and exponent < 2:
             continue
-        if specials is Specials.FNUZ and bias != 1 << (exponent - 1):
+        if specials is Specials.FNUZ and (bias != 1 << (exponent - 1) or not signed):
             continue  # all codes finite has the same values; only fnuz' own bias suggests that it is meant
-        fmt = Minifloat(exponent, mantissa, bias=bias, specials=specials)
+        fmt = Minifloat(exponent, mantissa, bias=bias, specials=specials, signed=signed)
         if float(fmt.max_value) == largest:
             return fmt
     raise OnnxReadError(
@@ -145,8 +145,15 @@ def quantized_weight(node: Node, values: Array, scale: Scale, fmt: ElementFormat
     return Weight(to_codes(quantize(fmt, scaled), fmt), fmt, scale)
 
 
+def zero_point(node: Node, tensors: Mapping[str, Tensor]) -> int:
+    """The code of the number zero of a Quant node; a FloatQuant node has none."""
+    return 0 if node.op == "FloatQuant" else whole(node, 2, "zero point", tensors)
+
+
 def code_range(node: Node, kind: np.dtype[np.generic]) -> tuple[int, int]:
-    """The integers of the type that codes are stored in."""
+    """The integers of the type that codes are stored in; nothing of FP8, whose codes are not integers."""
+    if kind.name in FP8_TYPES:
+        return (0, 0)
     if kind not in (np.dtype(np.int8), np.dtype(np.uint8)):
         raise OnnxReadError(f"the codes of {node} must be stored as int8 or uint8, but they are {kind}.")
     return (-128, 127) if kind == np.dtype(np.int8) else (0, 255)
@@ -154,13 +161,14 @@ def code_range(node: Node, kind: np.dtype[np.generic]) -> tuple[int, int]:
 
 def refuse_zero_point(node: Node, tensors: Mapping[str, Tensor]) -> None:
     """Refuse a zero point that is not zero; it may be left out."""
-    if len(node.inputs) > 2 and node.inputs[2] and (constant(node, 2, "zero point", tensors) != 0).any():
+    if len(node.inputs) > 2 and node.inputs[2] and constant(node, 2, "zero point", tensors).astype(np.float32).any():
         raise OnnxReadError(f"{node} must have the zero point 0, but it has another; quantize symmetrically.")
 
 
 def stored_codes(node: Node, source: Constant) -> Codes:
     """Constants of the file that are codes already."""
-    return Codes(source, *code_range(node, source.array.dtype))
+    kind = source.array.dtype
+    return Codes(source, *code_range(node, kind), format=FP8_TYPES.get(kind.name))
 
 
 def clipped(node: Node, codes: Codes, tensors: Mapping[str, Tensor]) -> tuple[int, int]:

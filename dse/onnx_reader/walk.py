@@ -12,16 +12,18 @@ from dataclasses import dataclass, field, replace
 from dse.onnx_reader import layers
 from dse.onnx_reader.errors import OnnxReadError, quoted
 from dse.onnx_reader.graph import Node, OnnxGraph
-from dse.onnx_reader.metadata import StatedLayer, stated_layers
+from dse.onnx_reader.metadata import StatedLayer, stated_layers, stated_sites
 from dse.onnx_reader.names import layer_name, site_name, unique
-from dse.onnx_reader.tensors import Constant, Grid, Scale, Stream, Tensor, Weight, scale_kind
+from dse.onnx_reader.tensors import Constant, Grid, Stream, Tensor, Weight
 from hwmodels.accumulator import AccumulatorError, dot_range
-from hwmodels.datapath import Accumulator, DatapathError, Granularity, Scaling, TensorQuant
-from hwmodels.formats import ElementFormat
+from hwmodels.datapath import Accumulator, DatapathError, Granularity, ScaleKind, Scaling, TensorQuant
 from hwmodels.ops import Duplicate, LayerNumerics, Operator, Requantize
 
 PASSING = ("Flatten", "Reshape", "Identity", "Dropout")
 """Operators that pass values on in their order."""
+
+MEASURING = ("Abs", "ReduceMax", "ReduceMin")
+"""Operators that look at activations for the sake of their scale; they are part of the quantizer."""
 
 
 @dataclass
@@ -38,9 +40,11 @@ class Walk:
 
     def __post_init__(self) -> None:
         self.tensors = {name: Constant(array) for name, array in self.graph.constants.items()}
-        self.tensors[self.graph.input] = layers.input_stream(self.graph)
+        self.tensors[self.graph.input] = layers.input_tensor(self.graph)
         self.readers = readers_of(self.graph)
         self.stated = stated_layers(self.graph.metadata)
+        self.stated_sites = stated_sites(self.graph.metadata)
+        self.text = not self.graph.input_shape
         self.names: set[str] = set()
 
     # what nodes read -------------------------------------------------------------------------------------------------
@@ -85,10 +89,8 @@ class Walk:
         """The name of the layer that a node is."""
         return unique(layer_name(node.name), self.names)
 
-    def quantize(self, node: Node, source: Stream, fmt: ElementFormat, scale: Scale, output: str) -> Stream:
+    def quantize(self, node: Node, source: Stream, quant: TensorQuant, scale: float | None, output: str) -> Stream:
         """The stream `output` behind the quantizer `node`: requantized into a site, duplicated for several readers."""
-        if scale.size != 1:
-            raise OnnxReadError(f"activations must have one scale per tensor, but {node} has {scale.size}.")
         if source.op is None and source.grid is not None:
             raise OnnxReadError(
                 f"the network's input must be quantized once before a layer with weights, but {node} quantizes it again."
@@ -97,7 +99,7 @@ class Walk:
         residual = len(readers) == 1 and readers[0].op == "Add"
         # both inputs of a residual add share the site
         site = f"{layer_name(readers[0].name)}.in" if residual else unique(site_name(node.name), self.sites)
-        quant = TensorQuant(fmt, Scaling(Granularity.TENSOR, scale_kind(scale)))
+        quant = replace(quant, scaling=self._stated_scaling(site, source, quant.scaling))
         if self.sites.setdefault(site, quant) != quant:
             raise OnnxReadError(
                 f"both inputs of a residual add must have one format, but at {site} they are {self.sites[site]} and {quant}."
@@ -113,9 +115,23 @@ class Walk:
             else:
                 op = self.emit(requantizer)
         count = self.count_readers(output)
-        if count > 1:
+        if count > 1 and not source.floating:
             op = self.emit(Duplicate(f"{site}.duplicate", source.channels, source.vectors, count, site))
-        return replace(source, op=op, grid=Grid(site, quant, float(scale.flat[0])))
+        return replace(source, op=op, grid=Grid(site, quant, scale))
+
+    def _stated_scaling(self, site: str, source: Stream, found: Scaling) -> Scaling:
+        """The scaling of a site: as the nodes have it, or as the file states it, where the nodes may be either."""
+        stated = self.stated_sites.get(site, found)
+        either = [found, replace(found, kind=ScaleKind.FLOAT)] if not found.dynamic else [found]
+        if found.dynamic and source.flat and found.granularity is Granularity.TOKEN:
+            either.append(replace(found, granularity=Granularity.TENSOR))
+        if not found.dynamic:
+            either += [replace(scaling, zero_point=True) for scaling in either]
+        if stated not in either:
+            raise OnnxReadError(
+                f"the scale of site {quoted(site)} must be what its nodes say, {found}, but the file claims {stated}."
+            )
+        return stated
 
     def count_readers(self, tensor: str) -> int:
         """Nodes that read a tensor, looking through those that only pass it on; the network's output counts."""
@@ -124,6 +140,8 @@ class Walk:
             name = tensors.pop()
             count += self.graph.outputs.count(name)
             for reader in self.readers[name]:
+                if reader.op in MEASURING:
+                    continue
                 if reader.op in PASSING:
                     tensors.append(reader.outputs[0])
                 else:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+from dse.export.gate import GateReport, check_export
 from hwmodels.catalog import parse_element
 from hwmodels.datapath import TensorQuant, parse_scaling
 from hwmodels.ops import Network
 from workloads.lowering import lower
+from workloads.metrics import evaluate_top1
 from workloads.numerics import NumericsSpec
 from workloads.plan import Plan, make_plan
 from workloads.quantize import QuantizedModel, quantize
@@ -87,11 +89,12 @@ def quantized(
     recipe: str = "rtn",
     bits: int | None = None,
     tile: int | None = None,
+    activation_scaling: str = "tensor",
 ) -> QuantizedModel:
     """The small network quantized, from names; 8-bit edges."""
     spec = NumericsSpec(
         weight=TensorQuant(parse_element(weight), parse_scaling(scaling)),
-        activation=TensorQuant(parse_element(activation)),
+        activation=TensorQuant(parse_element(activation), parse_scaling(activation_scaling)),
         recipe=parse_recipe(recipe),
         accumulator_bits=bits,
         tile_size=tile,
@@ -102,7 +105,13 @@ def quantized(
 def labels(model: QuantizedModel) -> Tensor:
     """What the model itself says of :func:`images`, so that its top-1 is 1."""
     with torch.inference_mode():
-        return model.module(images()).argmax(dim=1)
+        return model.network(images()).argmax(dim=1)
+
+
+def gate(path: Path, model: QuantizedModel, exporter: str = "qonnx") -> GateReport:
+    """The gate on :func:`images`, whose labels are what the model itself says."""
+    judge = partial(evaluate_top1, images=images(), labels=labels(model))
+    return check_export(path, model, images()[:1], images(), judge, exporter=exporter)
 
 
 def edited(source: Path, target: Path, edit: Callable[[onnx.ModelProto], None]) -> Path:

@@ -4,10 +4,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from export_models import edited, images, labels, network, node, quantized, set_values
+from export_models import edited, gate, images, network, node, quantized, set_values
 
 from dse.export.errors import ExportError
-from dse.export.gate import check_export
 from dse.export.qcdq import export_qcdq
 from dse.export.qonnx import export_qonnx
 from dse.onnx_network import read_network
@@ -28,15 +27,17 @@ def exported(tmp_path, *asked):
         ("int4", "int4", "channel_po2"),
         ("int3_narrow", "int6", "channel"),
         ("int2", "int2", "channel"),
+        ("ocp_e4m3", "ocp_e5m2", "channel"),
+        ("ocp_e5m2", "int4", "tensor"),
     ],
 )
 def test_the_file_computes_what_the_model_computes_and_reads_back_as_it(tmp_path, weight, activation, scaling):
     model, path = exported(tmp_path, weight, activation, scaling)
-    report = check_export(path, model, images(), labels(model), exporter="qcdq")
+    report = gate(path, model, "qcdq")
     assert report.equal, report
     assert report.mismatching_outputs == 0
     assert report.executor == "onnxruntime, graph optimizations off"
-    assert report.tied_images > 0 or report.largest_difference <= report.bound
+    assert report.tied_samples > 0 or report.largest_difference <= report.bound
     assert read_network(path) == (network(), model.numerics)
 
 
@@ -55,7 +56,7 @@ def test_both_formats_can_be_written_from_one_model(tmp_path):
     """Each exporter needs handlers of its own; what one leaves behind must not serve the other."""
     model = quantized("int4", "int4")
     with torch.inference_mode():
-        before = model.module(images())
+        before = model.network(images())
     export_qonnx(model, images()[:1], tmp_path / "a.onnx", name="small")
     export_qcdq(model, images()[:1], tmp_path / "b.onnx", name="small")
     export_qonnx(model, images()[:1], tmp_path / "c.onnx", name="small")
@@ -64,7 +65,7 @@ def test_both_formats_can_be_written_from_one_model(tmp_path):
         "QuantizeLinear"
     }
     with torch.inference_mode():
-        assert torch.equal(model.module(images()), before)
+        assert torch.equal(model.network(images()), before)
 
 
 def test_a_changed_weight_code_is_found(tmp_path):
@@ -76,9 +77,9 @@ def test_a_changed_weight_code_is_found(tmp_path):
         set_values(proto, dequantize.input[0], lambda codes: -codes)  # 8 bits: no Clip in between
 
     damaged = edited(path, tmp_path / "damaged.onnx", edit)
-    report = check_export(damaged, model, images(), labels(model), exporter="qcdq")
+    report = gate(damaged, model, "qcdq")
     assert not report.equal
-    assert report.first_difference.startswith("the output")
+    assert report.first_difference.startswith("head (node 'head.with_bias', Add): off by")
     assert report.mismatching_outputs > 0
 
 
@@ -95,7 +96,8 @@ def test_a_changed_weight_code_is_found(tmp_path):
 )
 def test_what_qcdq_cannot_hold_is_refused_by_name(tmp_path, asked, found):
     with pytest.raises(
-        ExportError, match="qcdq holds integers of up to 8 bits, scaled per tensor or per channel, but"
+        ExportError,
+        match="qcdq holds integers of up to 8 bits and OCP's FP8, on constant scales per tensor or channel around zero, but",
     ) as error:
         export_qcdq(quantized(*asked), images()[:1], tmp_path / "small.onnx", name="small")
     assert found in str(error.value)

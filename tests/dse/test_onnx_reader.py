@@ -122,6 +122,22 @@ def attribute(name: str, wanted: str, value):
     return edit
 
 
+def stated_sites(entries):
+    """Claim scalings of sites."""
+    return lambda model: model.metadata_props.add(key="bitfront.sites", value=json.dumps(entries))
+
+
+def gemm(name: str, **attributes):
+    """Make a MatMul a Gemm."""
+
+    def edit(model):
+        found = node(model, name)
+        found.op_type = "Gemm"
+        found.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+
+    return edit
+
+
 def values(name: str, position: int, change):
     """Change the values of a node's input, for this node alone."""
 
@@ -211,12 +227,18 @@ REFUSALS = [
     (attribute("conv", "auto_pad", "SAME_UPPER"), "must state its padding in numbers"),
     (attribute("conv", "dilations", [40, 40]), "the window of Conv node 'conv' must fit its padded input"),
     (attribute("max_pool", "ceil_mode", 1), "must have no ceil_mode"),
-    (attribute("head", "alpha", 2.0), "Gemm node 'head' must multiply its input by its weights"),
+    (gemm("head", alpha=2.0), "Gemm node 'head' must multiply its input by its weights"),
     (
         attribute("relu1.quant", "rounding_mode", "FLOOR"),
         "must round to nearest even .ROUND., but it has rounding_mode='FLOOR'",
     ),
-    (values("relu1.quant", 2, lambda z: z + 3), "must have the zero point 0"),
+    (values("relu1.quant", 2, lambda z: z + 99), "the zero point of Quant node 'relu1.quant' must be a code of uint4"),
+    (
+        stated_sites({"relu1": "token"}),
+        "the scale of site 'relu1' must be what its nodes say, tensor, but the file claims token",
+    ),
+    (stated_sites({"relu1": "cubic"}), "the metadata bitfront.sites must be JSON of site: scaling"),
+    (values("conv.weight.quant", 2, lambda z: z + 3), "must have the zero point 0"),
     (values("relu1.quant", 1, lambda s: -s), "must be positive numbers"),
     (values("relu1.quant", 1, lambda s: np.full(16, 0.5, "f4")), "activations must have one scale per tensor"),
     (
