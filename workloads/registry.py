@@ -34,6 +34,7 @@ class Entry:
 WORKLOADS: Final[Mapping[str, Entry]] = MappingProxyType(
     {
         "digits-resnet": Entry("workloads.vision.digits_resnet"),
+        "digits-mobilenet": Entry("workloads.vision.digits_mobilenet"),
         "tiny-llama": Entry("workloads.llm.tiny_llama", metrics=LANGUAGE),
         "tiny-llama-outliers": Entry("workloads.llm.tiny_llama", "OUTLIERS", LANGUAGE),
     }

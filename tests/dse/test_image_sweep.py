@@ -103,3 +103,18 @@ def test_text_is_not_degraded() -> None:
         ConfigError, match=r"only images can be degraded, but tiny-llama reads text; leave degrade out\."
     ):
         parse_config(yaml.safe_dump(data))
+
+
+@pytest.mark.parametrize("name", ["digits-mobilenet"])
+def test_the_other_embedded_networks_are_swept(name: str, tmp_path: Path) -> None:
+    data = yaml.safe_load(render(name, "embedded"))
+    data["space"] |= {"weight": ["int4", "e2m1"], "activation": ["int6"], "recipe": ["rtn"], "accumulator": ["auto"]}
+    data["space"] |= {"weight_scaling": ["channel"], "activation_scaling": ["tensor"]}
+    data["search"] |= {"trials": 2, "batch": 2, "population": 2, "sampler": "random"}
+    data["hardware"] |= {"device": "XCZU7EV", "target_fps": 500}
+    data["evaluation"] = {"test_images": 100, "calibration_images": 32}
+    run_sweep(parse_config(yaml.safe_dump(data)), tmp_path, 1)
+    rows = load_results(tmp_path / "embedded").rows
+    assert [row.status for row in rows] == ["reference", "ok", "ok", "ok"]
+    assert all(row.top1 > 0.5 and row.samples == 100 for row in rows)
+    assert all(row.lut > 3000 for row in rows[1:])

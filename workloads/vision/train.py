@@ -47,6 +47,7 @@ class Training:
 
 TRAININGS: Final = {
     "digits-resnet": Training(epochs=24),
+    "digits-mobilenet": Training(epochs=24, memory=torch.channels_last),
 }
 """The networks that can be trained here, by their workload's name."""
 
