@@ -58,14 +58,19 @@ def rotate(plan: Plan, samples: Tensor, number: int | None) -> Plan:
 
 
 def fold_gain(plan: Plan, node: fx.Node) -> None:
-    """Move the gain of an RMS norm that layers alone read into their weights; another node stays as it is."""
+    """Move gain and bias of a norm that layers alone read into their weights and biases; another node stays as it is."""
     module, readers = _module(plan.graph, node), plan.consumers(node)
-    if not isinstance(module, nn.RMSNorm) or any(layer_at(plan, reader) is None for reader in readers):
+    if not isinstance(module, nn.RMSNorm | nn.LayerNorm) or any(layer_at(plan, reader) is None for reader in readers):
         return
-    gain = weight_at(plan.graph, node)
+    gain, shift = weight_at(plan.graph, node), getattr(module, "bias", None)
     for reader in readers:
-        set_weight(plan.graph, reader, weight_at(plan.graph, reader) * gain)
-    set_weight(plan.graph, node, torch.ones_like(gain))
+        weight, layer = weight_at(plan.graph, reader), layer_at(plan, reader)
+        assert layer is not None
+        bias = None
+        if shift is not None:
+            bias = weight @ shift.detach().double() + (0.0 if layer.bias is None else layer.bias.detach().double())
+        set_weight(plan.graph, reader, weight * gain, bias)
+    set_weight(plan.graph, node, torch.ones_like(gain), None if shift is None else torch.zeros_like(gain))
 
 
 @dataclass(frozen=True)
