@@ -16,7 +16,6 @@ A layer whose weights are proved to fit P bits cannot overflow, and stays the pl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,16 +25,19 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from hwmodels.accumulate import accumulate
-from hwmodels.accumulator import AccumulatorError
+from hwmodels.accumulator import AccumulatorError, dot_range
 from hwmodels.datapath import Accumulator, Datapath, Overflow
 from hwmodels.formats import ElementFormat, IntFormat
+from hwmodels.ops import LayerNumerics, Numerics
 from hwmodels.rtl.unit import DotUnit
 from hwmodels.rtl.verilog import RtlError
+from workloads.assign import assign
 from workloads.calibration import SiteScale
 from workloads.fake_quant import round_in_place
 from workloads.graph import pair
+from workloads.numerics import NumericsSpec
 from workloads.plan import Layer, Plan
-from workloads.quantized import LayerOverflow, LayerResult
+from workloads.quantized import LayerOverflow, LayerResult, QuantizedModel
 
 _WINDOWS = 1 << 24
 """Input values of a layer that are laid out as the rows of its matrix take them, at once (32 MiB for codes of 8 bits)."""
@@ -145,37 +147,38 @@ def step(fmt: ElementFormat) -> float:
     return 1.0 if isinstance(fmt, IntFormat) else float(fmt.step)
 
 
-def simulated(
-    network: fx.GraphModule,
-    plan: Plan,
-    results: Mapping[str, LayerResult],
-    sites: Mapping[str, SiteScale],
-    accumulators: Mapping[str, Accumulator],
-    lanes: Mapping[str, int],
-) -> tuple[fx.GraphModule, dict[str, AccumulatedLayer]]:
-    """(the network with its layers that can overflow in place of plain ones, those layers by name); `network` stays.
+def overflowing(exact: QuantizedModel, plan: Plan, spec: NumericsSpec) -> QuantizedModel:
+    """The network `exact`, quantized as `spec` says but for its accumulators, on those that the spec has.
 
-    Args:
-        network: quantized; its layers' biases are final.
-        accumulators: of every layer; those whose overflow is impossible stay as they are.
-        lanes: products per cycle; one of a layer without.
+    Layers that are proved to fit stay as they are, the others are summed bit by bit; `exact` itself is not changed.
 
     Raises:
         AccumulatorError: see :func:`dropped_bits`.
+        AccumulatorError, DatapathError: see :func:`workloads.assign.assign`.
     """
-    layers: dict[str, AccumulatedLayer] = {}
-    made = fx.GraphModule(network, network.graph)
-    for layer in plan.layers:
-        accumulator, result = accumulators[layer.name], results[layer.name]
+    tiles = {name: formats.tile_size for name, formats in assign(plan, spec).layers.items()}
+    results = tuple(
+        replace(r, tile_size=tiles[r.name], range=dot_range(r.codes, r.activation.format, tiles[r.name]))
+        for r in exact.layers
+    )
+    accumulators = {r.name: spec.accumulator(r.bits, r.tile_size) for r in results}
+    network, layers = fx.GraphModule(exact.network, exact.network.graph), dict[str, AccumulatedLayer]()
+    for layer, result in zip(plan.layers, results, strict=True):
+        accumulator, lanes = accumulators[layer.name], dict(spec.lanes).get(layer.name, 1)
         if accumulator.overflow is Overflow.IMPOSSIBLE:
             continue
-        each = lanes.get(layer.name, 1)
-        dropped_bits(layer.name, Datapath(result.weight, result.activation, accumulator), layer.cols, each)
-        source = network.get_submodule(layer.module)
+        dropped_bits(layer.name, Datapath(result.weight, result.activation, accumulator), layer.cols, lanes)
+        site = SiteScale(torch.tensor(exact.site_scales[layer.site]), exact.zero_points.get(layer.site, 0))
+        source = exact.network.get_submodule(layer.module)
         assert isinstance(source, nn.Conv2d | nn.Linear)
-        layers[layer.name] = AccumulatedLayer(layer, source, result, sites[layer.site], accumulator, each)
-        made.set_submodule(layer.module, layers[layer.name])
-    return made.eval(), layers
+        layers[layer.name] = AccumulatedLayer(layer, source, result, site, accumulator, lanes)
+        network.set_submodule(layer.module, layers[layer.name])
+
+    def overflows() -> dict[str, LayerOverflow]:
+        return {r.name: layers[r.name].counts if r.name in layers else LayerOverflow(0, 0) for r in results}
+
+    numerics = Numerics(exact.numerics.sites, {r.name: LayerNumerics(r.weight, accumulators[r.name]) for r in results})
+    return replace(exact, network=network.eval(), layers=results, numerics=numerics, overflows=overflows)
 
 
 def dropped_bits(name: str, datapath: Datapath, dot_length: int, lanes: int) -> int:

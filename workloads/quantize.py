@@ -17,7 +17,7 @@ from hwmodels.accumulator import AccumulatorError, Codes, DotRange, dot_range
 from hwmodels.codec import quantize as quantize_values
 from hwmodels.datapath import Overflow, ScaleKind, TensorQuant
 from hwmodels.ops import LayerNumerics, Numerics
-from workloads.accumulation import simulated
+from workloads.accumulation import overflowing
 from workloads.assign import Assignment, assign, weight_matrix
 from workloads.cache import Cache, Scope
 from workloads.calibration import Observed, SiteScale, activation_scale, observe
@@ -30,7 +30,7 @@ from workloads.numerics import NumericsSpec
 from workloads.plan import Layer, Plan
 from workloads.prepare import prepare
 from workloads.qsnr import qsnr_db
-from workloads.quantized import LayerOverflow, LayerResult, QuantizedModel
+from workloads.quantized import LayerResult, QuantizedModel
 from workloads.recipes import Preparation, Recipe, Step
 from workloads.scale_rule import MSE, ScaleRule
 from workloads.scales import Scales, expand, to_codes, weight_scales
@@ -107,18 +107,22 @@ class Engine:
         Weights are rounded on scales of spec.weight_rule (:mod:`workloads.scales`), activations on those of
         spec.activation_rule (:mod:`workloads.calibration`); then the recipe's steps run, and each layer's width is proved
         from its final codes. Biases stay float: the requantizer behind the layer absorbs them, and zero points with them.
-        Where spec.overflow allows it, layers that do not fit are summed bit by bit (:mod:`workloads.accumulation`); the steps
-        run before that, on exact sums.
+        Where spec.overflow allows it, layers that do not fit are summed bit by bit (:mod:`workloads.accumulation`) in the
+        network that all this makes with exact sums.
 
         Raises:
             AccumulatorError: a layer needs more than spec.accumulator_bits; the message names it and the width. Or its sums
-                may overflow, but :func:`workloads.accumulation.simulated` does not know them.
+                may overflow, but see :func:`workloads.accumulation.dropped_bits`.
             DatapathError, StepError: see :func:`assign`, :func:`apply_steps`.
             PreparationError: see :func:`workloads.prepare.prepare`.
         """
         if spec.recipe.preparations:
             rest = replace(spec, recipe=Recipe(spec.recipe.steps))
             return self.prepared(spec.recipe.preparations).quantize(rest)
+        if spec.overflow is not Overflow.IMPOSSIBLE:  # every P, T and way to overflow shares one quantization
+            free = replace(spec, overflow=Overflow.IMPOSSIBLE, accumulator_bits=None, tile_size=None, lanes=())
+            exact = self.cache.get(("exact", free), lambda: self.quantize(free))
+            return overflowing(exact, self.plan, spec)
         plan, assignment = self.plan, assign(self.plan, spec)
         weights = {layer.name: assignment.layers[layer.name].weight for layer in plan.layers}
         rounded = {layer.name: self.rounded(layer, weights[layer.name], spec.weight_rule) for layer in plan.layers}
@@ -146,19 +150,11 @@ class Engine:
             return brevitas_graph(plan, assignment, scales, site_scales, network)
 
         results = tuple(_result(layer, assignment, rounded[layer.name], ranges[layer.name]) for layer in plan.layers)
-        accumulators = {r.name: spec.accumulator(r.bits, r.tile_size) for r in results}
-        numerics = Numerics(assignment.sites, {r.name: LayerNumerics(r.weight, accumulators[r.name]) for r in results})
+        layers = {r.name: LayerNumerics(r.weight, spec.accumulator(r.bits, r.tile_size)) for r in results}
+        numerics = Numerics(assignment.sites, layers)
         numbers = {name: float(site.scale) for name, site in site_scales.items()}
         zero_points = {name: site.zero_point for name, site in site_scales.items() if site.zero_point}
-        if spec.overflow is Overflow.IMPOSSIBLE:
-            return QuantizedModel(network, results, numerics, numbers, zero_points, module)
-        by_name = {r.name: r for r in results}
-        summed, layers = simulated(network, plan, by_name, site_scales, accumulators, dict(spec.lanes))
-
-        def overflows() -> dict[str, LayerOverflow]:
-            return {name: layers[name].counts if name in layers else LayerOverflow(0, 0) for name in by_name}
-
-        return QuantizedModel(summed, results, numerics, numbers, zero_points, module, overflows)
+        return QuantizedModel(network, results, numerics, numbers, zero_points, module)
 
     def rounded(self, layer: Layer, quant: TensorQuant, rule: ScaleRule) -> Rounded:
         """The layer's float weights rounded to nearest, on scales of the rule."""
@@ -295,9 +291,9 @@ def _result(layer: Layer, assignment: Assignment, weights: Rounded, reach: DotRa
 
 
 def _refuse_too_narrow(ranges: Mapping[str, DotRange], spec: NumericsSpec) -> None:
-    """With a P asked for that no sum may leave, refuse the widest layer that does not hold it."""
+    """With a P asked for, refuse the widest layer that does not hold it."""
     asked = spec.accumulator_bits
-    if asked is None or spec.overflow is not Overflow.IMPOSSIBLE or not ranges:
+    if asked is None or not ranges:
         return
     widest = max(ranges, key=lambda name: ranges[name].bits)
     needed = ranges[widest].bits
