@@ -33,6 +33,10 @@ RECIPE_TIME = {
 """Time of a recipe over that of round-to-nearest, measured on digits-resnet (one core); an estimate elsewhere."""
 
 
+OVERFLOW_TIME = {"impossible": 1.0, "wrap": 4.0, "saturate": 6.0}
+"""Time of a point whose sums are simulated over that of one whose are not, likewise; it grows with the sums that overflow."""
+
+
 def describe(config: SweepConfig, workers: int, measure: bool) -> dict[str, Any]:
     """The document of `dse check`. With `measure` one INT8 round-to-nearest point is timed on this machine.
 
@@ -63,7 +67,8 @@ def describe(config: SweepConfig, workers: int, measure: bool) -> dict[str, Any]
         if isinstance(outcome, Refusal):
             raise BitfrontError(f"the INT8 reference of {config.name} must be measurable, but: {outcome.reason}")
         factors = [RECIPE_TIME.get(recipe, max(RECIPE_TIME.values())) for recipe in config.space.recipe]
-        seconds = outcome.seconds * sum(factors) / len(factors)
+        simulated = [OVERFLOW_TIME[overflow] for overflow in config.space.overflow]
+        seconds = outcome.seconds * sum(factors) / len(factors) * sum(simulated) / len(simulated)
         document["seconds_per_point"] = round(seconds, 2)
         document["estimated_seconds"] = round(seconds * trials / min(workers, config.search.batch))
     return document

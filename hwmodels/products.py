@@ -54,6 +54,23 @@ class ExactProducts:
         """The inputs of a part of the batch, as :meth:`add` takes them: (batch, columns)."""
         return self.activations[chosen, columns].astype(self.weights.dtype)
 
+    def reach(self, inputs: NDArray[Any], weights: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Sums of the negative and of the positive products of (batch, n) inputs and (n, rows) weights, (batch, rows) each.
+
+        No partial sum leaves them, in any order; together they are the whole sum.
+        """
+        up = np.maximum(weights, 0)
+        down = weights - up
+        if self.activation.signed:
+            high = np.maximum(inputs, 0)
+            low = inputs - high
+            return high @ down + low @ up, high @ up + low @ down
+        return inputs @ down, inputs @ up
+
+    def of_pairs(self, inputs: NDArray[Any], weights: NDArray[Any], first: NDArray[np.intp]) -> NDArray[Any]:
+        """Sums of the products of (pairs, n) inputs and (pairs, n) weights from each of `first` to the next, (pairs, first)."""
+        return np.add.reduceat(inputs * weights, first, axis=1)
+
     def zeros(self, shape: tuple[int, int]) -> NDArray[Any]:
         """Sums to be added to."""
         return np.zeros(shape, dtype=self.weights.dtype)

@@ -178,6 +178,22 @@ def test_order_matters_to_a_saturating_register_and_not_to_a_wrapping_one() -> N
         assert (wrapped.sums.item(), wrapped.overflow_rate) == (7, 0)
 
 
+@pytest.mark.parametrize("activation", [IntFormat(4), IntFormat(4, signed=False), Minifloat(2, 1)], ids=str)
+@pytest.mark.parametrize("lanes", [1, 5])
+def test_few_sums_that_can_overflow_are_simulated_as_all_are(activation: ElementFormat, lanes: int) -> None:
+    """Beside many samples that cannot leave the register, and alone (where all that share a row are simulated)."""
+    rng, fmt = np.random.default_rng(2), IntFormat(4)
+    w, x = rng.integers(-8, 8, (6, 24)), steps(activation, rng.choice(finite_codes(activation), (96, 24)))
+    x[rng.random(x.shape) < 0.9] = 0
+    x[::40] = steps(activation, rng.choice(finite_codes(activation), (3, 24)))
+    datapath = path(fmt, activation, 8, Overflow.SATURATE, 12)
+    together = accumulate(w, x, datapath, lanes)
+    alone = [accumulate(w, x[i : i + 1], datapath, lanes) for i in range(len(x))]
+    assert together.sums.tolist() == [each.sums[0].tolist() for each in alone]
+    assert together.inner_overflows.tolist() == sum(each.inner_overflows for each in alone).tolist()
+    assert 0 < together.overflow_rate < 1 / 16
+
+
 def test_speed_of_a_wrapping_and_a_saturating_layer() -> None:
     """64 x 576 W4A4: 14,000 and 800 million products per second on one core when measured; 50 and 20 must be met."""
     rng = np.random.default_rng(0)
