@@ -1,4 +1,4 @@
-"""`dse cost`: one operator from options, one per row of a CSV, or a whole network from an ONNX file."""
+"""`dse cost`: one operator from options, one per row of a CSV, a whole network from an ONNX file, or a point of a sweep."""
 
 from __future__ import annotations
 
@@ -58,6 +58,10 @@ def cost(
         Path | None, typer.Option(help="A CSV with one operator per row, columns as in FINN's node attributes.")
     ] = None,
     network: Annotated[Path | None, typer.Option(help="A QONNX or QCDQ file; its whole network is costed.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="The results folder of a sweep; one of its points is taken apart.")
+    ] = None,
+    point: Annotated[str, typer.Option(help="Which one: its id, or knee.")] = "knee",
     target_fps: Annotated[
         str | None, typer.Option(help="Frames per second that --network is folded for; max: the most that fit.")
     ] = None,
@@ -80,8 +84,8 @@ def cost(
         bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
     ] = False,
 ) -> None:
-    """Cost one operator, a CSV of operators, or a network: LUT, CARRY8, FF, DSP, BRAM18, URAM, cycles; every line with its
-    formula, source and error band.
+    """Cost one operator, a CSV of operators, a network, or a point of a sweep: LUT, CARRY8, FF, DSP, BRAM18, URAM, cycles;
+    every line with its formula, source and error band.
 
     Examples:
       dse cost --rows 64 --cols 576 --vectors 196 --pe 8 --simd 16 --weight int4 --activation uint4 --device XCZU3EG
@@ -90,6 +94,7 @@ def cost(
       dse cost --network model.onnx --device XCZU3EG --target-fps 1000 --shell
       dse cost --network model.onnx --device XC7Z020 --target-fps max --multiplier dsp
       dse cost --batch operators.csv --compare > both.csv
+      dse cost --results results/sweep --point knee
     """
     part = get_device(device)
     modes = [
@@ -98,12 +103,15 @@ def cost(
             ("--rows/--cols", rows is not None or cols is not None),
             ("--batch", batch),
             ("--network", network),
+            ("--results", results),
         )
         if given
     ]
     if len(modes) != 1:
         given = " and ".join(modes) or "none of them"
-        raise CostError(f"one of --rows with --cols, --batch and --network must say what to cost, but got {given}.")
+        raise CostError(
+            f"one of --rows with --cols, --batch, --network and --results must say what to cost, but got {given}."
+        )
     known = None if correction is None else load_correction(correction)
     _refuse_pairs(
         model, whole=network is not None, corrected=known is not None, target=target_fps, shell=shell, compare=compare
@@ -113,6 +121,15 @@ def cost(
             compare_rows(batch, json)
         else:
             _batch(batch, model, known, json)
+        return
+    if results is not None:
+        if known is not None or compare or model is CostModel.FINN:
+            raise CostError(
+                "a point of a sweep is costed as the sweep did: --results must come without --model, --correction and --compare."
+            )
+        from dse.cost_point import cost_point
+
+        cost_point(results, point, json)
         return
     options = CostOptions(model=model, multiplier=multiplier, memory=memory, units=units, shell=shell)
     if network is not None:

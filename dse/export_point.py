@@ -8,7 +8,8 @@ from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dse.evaluate import Evaluator, cost_options, memo_spec
+from dse.design import design_of
+from dse.evaluate import Evaluator, cost_options
 from dse.executors import single_thread
 from dse.export.errors import ExportError
 from dse.export.formats import EXPORTERS, check_exportable
@@ -20,7 +21,7 @@ from dse.point import DesignPoint
 from dse.records import RecordError, Row
 from dse.recost import cost_onnx
 from dse.results import Results, load_results
-from dse.space import AXES, LATER, hardware_choices, make_space
+from dse.space import LATER
 from dse.tables import find_knee
 from hwmodels.datapath import Overflow
 from hwmodels.devices import get_device
@@ -108,7 +109,7 @@ def export_point(
             f"computes in floating point between its layers ({floating[0]}, ...)."
         )
     row = _choose(results, point_id, exporter)
-    point = _design(results, row)
+    point = _design(results, row, evaluator)
     # the same quantization as in the sweep; P of the point is put in afterwards, where it is only a claim to prove
     quantized = quantize(evaluator.model, evaluator.plan, point.numerics, evaluator.calibration_set)
     path = output or folder / "exports" / f"{row.id}.{exporter}.onnx"
@@ -174,7 +175,7 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
     evaluator = Evaluator.of(results.config)
     writable = []
     for row in results.front:
-        point = _design(results, row)
+        point = _design(results, row, evaluator)
         try:
             check_exportable(evaluator.numerics(point.numerics, None), exporter)
         except ExportError:
@@ -188,26 +189,19 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
     return find_knee(writable, results.objectives)
 
 
-def _design(results: Results, row: Row) -> DesignPoint:
-    """The design point of a row, from its own columns.
+def _design(results: Results, row: Row, evaluator: Evaluator) -> DesignPoint:
+    """The design point of a row.
 
     Raises:
         ExportError: its sums may overflow.
-        RecordError: the sweep's configuration does not describe it.
+        RecordError: as :func:`dse.design.design_of`.
     """
-    space = make_space(results.config)
-    spec = space.spec({axis: str(getattr(row, axis) or LATER.get(axis)) for axis in AXES})
-    if spec.overflow is not Overflow.IMPOSSIBLE:
+    if (overflow := row.overflow or LATER["overflow"]) != Overflow.IMPOSSIBLE:
         raise ExportError(
             f"a point must be free of overflow to be exported, because ONNX has exact sums only, but {row.id} may "
-            f"{spec.overflow}; choose one whose overflow is impossible."
+            f"{overflow}; choose one whose overflow is impossible."
         )
-    hardware = {h.key: h for h in hardware_choices(results.config.hardware)}
-    if row.hardware_key not in hardware or memo_spec(spec).key != row.numerics_key:
-        raise RecordError(
-            f"point {row.id} must be one that the sweep's configuration describes, but its keys differ from it."
-        )
-    return DesignPoint(spec, hardware[row.hardware_key])
+    return design_of(results, row, evaluator)
 
 
 def _brief(resources: Resources) -> str:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dse.config import SweepConfig, load_config
 from dse.front import front_rows
 from dse.objectives import OBJECTIVES, Objective
-from dse.records import RecordError, Row, Store
+from dse.records import Accuracy, RecordError, Row, Store
 
 CONFIG_FILE = "config.yaml"
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a sweep left."""
+    """What a sweep left.
+
+    Attributes:
+        widths: the accumulators proved for each layer, by numerics key.
+    """
 
     folder: Path
     config: SweepConfig
     rows: tuple[Row, ...]
+    widths: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def objectives(self) -> list[Objective]:
@@ -60,10 +66,12 @@ def load_results(folder: Path) -> Results:
     store = Store.open(folder)
     try:
         rows = tuple(store.rows())
+        records = [*store.references().values(), *(record for record, _ in store.trials())]
     finally:
         store.close()
     if not rows:
         raise RecordError(
             f"{folder} must hold at least one evaluated point, but its sweep has not stored one yet; `dse run` goes on."
         )
-    return Results(folder, config, rows)
+    widths = {each.numerics_key: each.accuracy.widths for each in records if isinstance(each.accuracy, Accuracy)}
+    return Results(folder, config, rows, widths)

@@ -102,7 +102,7 @@ class Space:
         name, scaling = (choice.get(axis, LATER[axis]) for axis in ("kv_cache", "kv_scaling"))
         if name != "none":
             return TensorQuant(parse_element(name), parse_scaling(scaling))
-        if scaling != self.axes["kv_scaling"][0]:
+        if scaling in self.axes["kv_scaling"][1:]:
             raise DatapathError(
                 f"keys and values that are not quantized have no scale, but kv_cache is none and kv_scaling {scaling}."
             )

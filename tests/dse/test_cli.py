@@ -45,7 +45,7 @@ def test_init_check_and_its_refusal_to_overwrite(tmp_path):
     [
         (("run", "absent.yaml"), "absent.yaml must be a readable file"),
         (("front", "."), "must be the results folder of a sweep"),
-        (("cost",), "one of --rows with --cols, --batch and --network must say what to cost"),
+        (("cost",), "one of --rows with --cols, --batch, --network and --results must say what to cost"),
         (("cost", "--rows", "8", "--cols", "9", "--pe", "3"), "`pe` must divide rows, but matvec got pe=3, rows=8"),
         (("cost", "--rows", "8", "--cols", "9", "--weight", "e4m3"), "a bare e4m3 does not say"),
         (("cost", "--rows", "8", "--cols", "9", "--device", "XC9"), "a device must be one of"),

@@ -13,12 +13,14 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from dse.config import ConfigError, SweepConfig, parse_config
+from dse.cost_point import cost_point
 from dse.evaluate import Evaluator
 from dse.export.errors import ExportError
 from dse.export_point import export_point
 from dse.front import reference_box
 from dse.objectives import OBJECTIVES, ObjectiveError
 from dse.plots import front_figure
+from dse.records import RecordError
 from dse.report import write_report
 from dse.results import load_results
 from dse.run import run_sweep
@@ -113,6 +115,20 @@ def test_rows_say_what_attention_stores(results):
     output = StringIO()
     Console(width=200, file=output).print(front_table("small", results.rows, results.objectives))
     assert ("KV int4/token" in output.getvalue()) == any(row.kv_cache == "int4" for row in results.front)
+
+
+def test_a_point_is_taken_apart(results, capsys):
+    row = next(row for row in results.rows if row.kv_cache == "int4" and row.lut is not None)
+    cost_point(results.folder, row.id, json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["point"], document["kv_cache"]) == (row.id, "int4/token")
+    assert document["total"]["lut"] == row.lut
+    assert sum(line["lut"] for line in document["lines"]) == pytest.approx(row.lut)
+    assert {line["component"] for line in document["lines"]} >= {"KV cache", "softmax", "dynamic scale", "embedding"}
+    cost_point(results.folder, next(row.id for row in results.rows if row.id.startswith("int8")), json=False)
+    assert "KV cache" in capsys.readouterr().out
+    with pytest.raises(RecordError, match="must have a cost to be taken apart, but float is reference"):
+        cost_point(results.folder, "float", json=True)
 
 
 def test_a_network_without_attention_has_no_axis_of_what_it_stores(tmp_path):

@@ -166,4 +166,4 @@ def test_points_that_may_overflow_are_not_exported(tmp_path):
     results = load_results(tmp_path)
     row = next(r for r in results.rows if r.overflow == "wrap")
     with pytest.raises(ExportError, match=rf"because ONNX has exact sums only, but {row.id} may wrap"):
-        _design(results, row)
+        _design(results, row, Evaluator("digits-resnet"))
