@@ -33,7 +33,8 @@ space:
   # gptq_float: GPTQ on the float network's inputs, so that all activation formats share its weights (faster);
   # axe, axe_gpfq: GPTQ, GPFQ whose codes are safe in the accumulator that is asked for (integers only)
   # in front, what prepares the float network: rotate (decoders, free), hadamard32 (online rotations in blocks of 32),
-  # massdiff32+hadamard32 (with even blocks); rotate+hadamard32+gptq
+  # massdiff32+hadamard32 (with even blocks); rotate+hadamard32+gptq; one of equalize (for weights of one scale per tensor),
+  # smoothquant50 (alpha .50), awq4 (searched for INT4); last of them magr10 (alpha .010)
   recipe: [rtn, bias_correction, gptq, gptq+bias_correction, axe]
   # P in bits: auto is the width that each layer's weights are proved to need; a number must be proved for every layer
   accumulator: [auto, "18", "20", "22"]

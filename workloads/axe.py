@@ -38,7 +38,7 @@ class Budget:
         scales = scale.expand_as(weight)
         codes = torch.nn.functional.pad(weight / scales, (0, tiles * tile - cols)).reshape(-1, tile)
         radius = ((1 << bits) - 2) / (self.high - self.low)
-        thresholds = _soft_thresholds((codes - codes.mean(dim=1, keepdim=True)).numpy(), radius)
+        thresholds = soft_thresholds((codes - codes.mean(dim=1, keepdim=True)).numpy(), radius)
         self.thresholds = torch.from_numpy(thresholds).view(problems, rows, tiles).transpose(1, 2) * scales[
             :, :, ::tile
         ].transpose(1, 2)
@@ -66,7 +66,7 @@ class Budget:
         self.negative[tile] += whole.clamp(max=0)
 
 
-def _soft_thresholds(vectors: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
+def soft_thresholds(vectors: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
     """What to shrink the entries of each row by, so that its l1 norm is `radius`; 0 where it is less already.
 
     J. Duchi et al., "Efficient projections onto the l1-ball for learning in high dimensions", ICML 2008, figure 1.

@@ -1,7 +1,8 @@
 """What a recipe does to the float network before anything is quantized: steps from a plan to a plan of the same function.
 
 Each is a function of the plan so far, the calibration samples and the number in its name. It changes a copy of the graph,
-plans that anew (:func:`replanned`), and is checked: on calibration samples the outputs must stay what they were.
+plans that anew (:func:`replanned`), and is checked: on calibration samples the outputs must stay what they were. (MagR moves
+them a little, by what it is; it has a wider tolerance.)
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from workloads.calibration import batch_size
+from workloads.channel_scales import awq, equalize, smoothquant
+from workloads.magr import magr
 from workloads.online import online_hadamard
 from workloads.permute import ORDERS, permutation
 from workloads.plan import Plan
@@ -42,6 +45,10 @@ class Way:
 
 PREPARATIONS: Mapping[Transform, Way] = {
     Transform.ROTATE: Way(rotate),
+    Transform.EQUALIZE: Way(equalize),
+    Transform.SMOOTHQUANT: Way(smoothquant),
+    Transform.AWQ: Way(awq),
+    Transform.MAGR: Way(magr, tolerance=0.5),
     Transform.HADAMARD: Way(online_hadamard),
     **{transform: Way(permutation(transform)) for transform in ORDERS},
 }

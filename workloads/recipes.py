@@ -45,6 +45,10 @@ class Transform(StrEnum):
     ZIGZAG = "zigzag"
     ABSMAX = "absmax"
     RANDOM = "random"
+    EQUALIZE = "equalize"  # weights before and behind each channel made equally large (arXiv 1906.04721)
+    SMOOTHQUANT = "smoothquant"  # outliers of activations moved into the weights, alpha in percent (arXiv 2211.10438)
+    AWQ = "awq"  # channels that carry most scaled up in the weights, searched for so many bits (arXiv 2306.00978)
+    MAGR = "magr"  # smaller largest weights for nearly the same outputs, alpha in thousandths (arXiv 2406.00800)
     HADAMARD = "hadamard"  # online, in blocks of so many channels, of whole vectors without a number (arXiv 2601.22347)
 
 
@@ -60,17 +64,22 @@ class Number:
         what: it is, and what holds for it, in words.
         holds: whether a number is one.
         needed: False: the name may stand without one.
+        example: a number that is one.
     """
 
     what: str
     holds: Callable[[int], bool]
     needed: bool = True
+    example: int = 32
 
 
 _BLOCK = Number("a block size, a power of two from 2", lambda n: n >= 2 and n.bit_count() == 1)
 
 NUMBERS: Mapping[Transform, Number] = {
     **dict.fromkeys(PERMUTATIONS, _BLOCK),
+    Transform.SMOOTHQUANT: Number("alpha in percent, from 0 to 100", lambda n: n <= 100, example=50),
+    Transform.AWQ: Number("a width of integers, from 2 to 8 bits", lambda n: 2 <= n <= 8, example=4),
+    Transform.MAGR: Number("alpha in thousandths, from 1", lambda n: n >= 1, example=10),
     Transform.HADAMARD: replace(_BLOCK, needed=False),
 }
 """The transforms with a number in their names."""
@@ -96,7 +105,7 @@ class Preparation:
                 )
         elif self.number is None and known.needed:
             raise RecipeError(
-                f"{self.transform} must have {known.what} in its name, but got none; write {self.transform}32."
+                f"{self.transform} must have {known.what} in its name, but got none; write {self.transform}{known.example}."
             )
         elif self.number is not None and not known.holds(self.number):
             raise RecipeError(f"the number of {self.transform} must be {known.what}, but got {self}.")
@@ -105,6 +114,9 @@ class Preparation:
         """The name: transform and number, as ``hadamard32``."""
         return f"{self.transform}{'' if self.number is None else self.number}"
 
+
+SCALES_CHANNELS = frozenset({Transform.EQUALIZE, Transform.SMOOTHQUANT, Transform.AWQ})
+"""The preparations that give channels factors."""
 
 AXE_STEPS = frozenset({Step.AXE, Step.AXE_GPFQ})
 """The steps whose codes respect the accumulator that is asked for."""
@@ -134,6 +146,7 @@ class Recipe:
                     f"{first} must stand right in front of {rotation}, whose blocks it fills, but got {self.name}; write "
                     f"{first}+{rotation}."
                 )
+        self._check_preparations()
         weight_steps = [s for s in self.steps if s in CHOOSES_CODES]
         if len(weight_steps) > 1:
             raise RecipeError(
@@ -143,6 +156,26 @@ class Recipe:
         if weight_steps and self.steps[0] != weight_steps[0]:
             raise RecipeError(
                 f"the step that chooses the weight codes must come first, or right behind the preparations, but got {self.name}."
+            )
+
+    def _check_preparations(self) -> None:
+        """Refuse preparations of which a later one undoes an earlier one."""
+        transforms = [p.transform for p in self.preparations]
+        scaling = [t for t in transforms if t in SCALES_CHANNELS]
+        if len(scaling) > 1:
+            raise RecipeError(
+                f"one preparation may scale the channels, but {self.name} has {' and '.join(scaling)}, which set the same "
+                "factors; choose one."
+            )
+        if scaling and Transform.ROTATE in transforms[transforms.index(scaling[0]) :]:
+            raise RecipeError(
+                "channels must be scaled after they are rotated, because rotate takes factors out of norms, but got "
+                f"{self.name}; write rotate in front of {scaling[0]}."
+            )
+        if Transform.MAGR in transforms and transforms[-1] is not Transform.MAGR:
+            raise RecipeError(
+                f"magr must be the last preparation, because others make large weights again, but got {self.name}; write "
+                f"{self.preparations[-1]} in front of it."
             )
 
     @property
@@ -198,6 +231,14 @@ RECIPES: tuple[str, ...] = (
     "axe+bias_correction",
     "axe_gpfq",
     "axe_gpfq+bias_correction",
+    "equalize",
+    "equalize+bias_correction",
+    "equalize+gptq",
+    "smoothquant50",
+    "smoothquant50+gptq",
+    "awq4",
+    "awq4+gptq",
+    "magr10+gptq",
 )
 """The recipes that are offered by name; any checked order of steps joined by + is accepted."""
 

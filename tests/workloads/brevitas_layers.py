@@ -19,6 +19,7 @@ with warnings.catch_warnings():
     from brevitas.graph.gpfq import GPFQ
     from brevitas.graph.gptq import GPTQ
     from brevitas.graph.gpxq import LayerHandler
+    from brevitas.graph.magr import MagR
     from brevitas.graph.qronos import Qronos
     from brevitas.inject.enum import LearnedRoundImplType
     from brevitas.utils.torch_utils import StopFwdException
@@ -34,6 +35,7 @@ __all__ = [
     "correlated",
     "learned_round",
     "linear",
+    "magr",
     "run_brevitas",
     "run_brevitas_pairs",
     "train_learned_round",
@@ -129,3 +131,13 @@ def train_learned_round(layer, quantized, target, *, unit, steps, rate) -> None:
         (error(output, target) / unit + regularizer(output, target)).backward()
         adam.step()
     layer.eval()
+
+
+def magr(layer, batches, alpha) -> None:  # type: ignore[no-untyped-def]
+    """Brevitas' MagR on a layer, in place."""
+    options = {"len_parallel_layers": 1, "create_weight_orig": True, "gradient_steps": 200, "alpha": alpha}
+    optimizer = MagR(layer=layer, name="layer", **options)
+    with torch.no_grad():
+        for batch in batches:
+            optimizer.compute_iterative_covariance(layer, (batch,), LayerHandler())
+        optimizer.single_layer_update()
