@@ -105,7 +105,7 @@ def _overrides(plan: Plan, layer: Layer, spec: NumericsSpec) -> list[Override]:
 def _site_quant(plan: Plan, site: Site, spec: NumericsSpec) -> TensorQuant:
     readers = [layer for layer in plan.layers if layer.site == site.name]
     quant, kind = spec.activation, _plain(spec.activation.scaling.kind)
-    if site.name in {plan.site_of(rotation.all_input_nodes[0]) for rotation in plan.rotations}:
+    if site.name in plan.rotated_sites:
         quant = TensorQuant(IntFormat(ROTATION_BITS), Scaling(kind=kind))
     elif site.residual:
         quant = TensorQuant(spec.residual or quant.format, Scaling(kind=kind))

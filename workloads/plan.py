@@ -14,6 +14,7 @@ attention stores, its keys and values, can be quantized as well: *caches* are th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, fx, nn
@@ -134,10 +135,15 @@ class Plan:
         """The site whose quantizer stands behind a node for all its consumers, or None."""
         return next((s.name for s in self.sites if (node.name, None) in s.edges), None)
 
-    @property
+    @cached_property
     def rotations(self) -> tuple[fx.Node, ...]:
         """The online rotations of the graph."""
         return tuple(node for node in self.graph.graph.nodes if self.kind(node) is Kind.ROTATE)
+
+    @cached_property
+    def rotated_sites(self) -> frozenset[str | None]:
+        """The sites that online rotations read."""
+        return frozenset(self.site_of(node.all_input_nodes[0]) for node in self.rotations)
 
     def site_of(self, node: fx.Node) -> str | None:
         """The site on whose grid the values of a tensor lie, or None if they are sums that are not quantized yet."""
