@@ -238,7 +238,8 @@ class Evaluator:
         """
         hardware = point.hardware
         network = self.network_of(point.numerics.recipe)
-        numerics = with_float_parts(network, self.numerics(point.numerics, widths), hardware.float_bits)
+        quantized = self.numerics(point.numerics, widths)
+        numerics = with_float_parts(network, quantized, hardware.float_bits)
         device = get_device(hardware.device)
         report = cost_network(
             network, numerics, device, hardware.target_fps, cost_options(hardware), hardware.clock_mhz
@@ -249,6 +250,9 @@ class Evaluator:
                 f"a folding must reach target_fps={hardware.target_fps:g} at {hardware.clock_mhz:g} MHz, but "
                 f"{report.bottleneck} allows {report.fps(hardware.clock_mhz):.1f}; lower the target or raise the clock."
             )
+        if numerics.sites.keys() > quantized.sites.keys():
+            note = f"what is measured in floating point is costed in fixed point of {hardware.float_bits} bits, assumed"
+            report = replace(report, notes=(*report.notes, note))
         return report
 
 

@@ -123,6 +123,7 @@ def test_a_point_is_taken_apart(results, capsys):
     document = json.loads(capsys.readouterr().out)
     assert (document["point"], document["kv_cache"]) == (row.id, "int4/token")
     assert document["total"]["lut"] == row.lut
+    assert "what is measured in floating point is costed in fixed point of 16 bits, assumed" in document["notes"]
     assert sum(line["lut"] for line in document["lines"]) == pytest.approx(row.lut)
     assert {line["component"] for line in document["lines"]} >= {"KV cache", "softmax", "dynamic scale", "embedding"}
     cost_point(results.folder, next(row.id for row in results.rows if row.id.startswith("int8")), json=False)

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from small_networks import spec
+from small_networks import images, spec, tiny_resnet
 from torch import Tensor, nn
 
 from hwmodels.accumulator import bits_by_data_type
@@ -165,6 +165,14 @@ def test_float_parts_compute_in_the_width_that_is_stated(plan: Plan, network: Ne
     narrow = estimate(network, numerics(plan, network, 12), foldings, DEVICE)
     wide = estimate(network, formats, foldings, DEVICE)
     assert narrow.total.lut < wide.total.lut
+
+
+def test_networks_that_are_quantized_throughout_have_no_such_parts() -> None:
+    """They are lowered (see test_lowering.py) and costed as if there were none."""
+    plan = make_plan(tiny_resnet(), images(1))
+    network = lower(plan, "images")
+    formats = provisional_numerics(network, plan, spec("int4", "e2m1"))
+    assert with_float_parts(network, formats) == formats
 
 
 def test_the_cache_holds_the_context(plan: Plan, network: Network) -> None:
