@@ -35,6 +35,7 @@ WORKLOADS: Final[Mapping[str, Entry]] = MappingProxyType(
     {
         "digits-resnet": Entry("workloads.vision.digits_resnet"),
         "digits-mobilenet": Entry("workloads.vision.digits_mobilenet"),
+        "digits-vit": Entry("workloads.vision.digits_vit"),
         "tiny-llama": Entry("workloads.llm.tiny_llama", metrics=LANGUAGE),
         "tiny-llama-outliers": Entry("workloads.llm.tiny_llama", "OUTLIERS", LANGUAGE),
     }

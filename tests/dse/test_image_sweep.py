@@ -105,7 +105,7 @@ def test_text_is_not_degraded() -> None:
         parse_config(yaml.safe_dump(data))
 
 
-@pytest.mark.parametrize("name", ["digits-mobilenet"])
+@pytest.mark.parametrize("name", ["digits-mobilenet", "digits-vit"])
 def test_the_other_embedded_networks_are_swept(name: str, tmp_path: Path) -> None:
     data = yaml.safe_load(render(name, "embedded"))
     data["space"] |= {"weight": ["int4", "e2m1"], "activation": ["int6"], "recipe": ["rtn"], "accumulator": ["auto"]}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workloads.base import Metrics
+from workloads.device import device_of
 from workloads.metrics import evaluate_top1
 from workloads.registry import Preprocessing
 from workloads.samples import Samples, batches
@@ -114,7 +115,7 @@ class NetworkWorkload:
             ImageError: the network has another number of classes than the folder.
         """
         with torch.inference_mode():
-            logits = reference(next(batches(inputs, 1)))
+            logits = reference(next(batches(inputs, 1)).to(device_of(reference)))
         classes = len(self._parts[1].classes)
         if tuple(logits.shape) != (1, classes):
             raise ImageError(

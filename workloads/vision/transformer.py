@@ -65,20 +65,32 @@ class VisionTransformer(nn.Module):
     """(images, channels, size, size) -> logits (images, classes).
 
     Args:
-        size: height and width of an image, pixels.
+        size: height and width of what the patches are cut from, pixels.
         patch: height and width of a patch, pixels; divides `size`.
-        channels: of an image.
+        channels: of what the patches are cut from.
         width: channels of a token.
         heads: of the attention; they divide `width`.
         layers: blocks.
         hidden: channels between the two layers of a perceptron.
         classes: of the answer.
+        stem: what patches are cut from the output of (arXiv 2106.14881); None: from the image.
     """
 
     def __init__(
-        self, *, size: int, patch: int, channels: int, width: int, heads: int, layers: int, hidden: int, classes: int
+        self,
+        *,
+        size: int,
+        patch: int,
+        channels: int,
+        width: int,
+        heads: int,
+        layers: int,
+        hidden: int,
+        classes: int,
+        stem: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.stem = nn.Identity() if stem is None else stem
         self.conv_proj = nn.Conv2d(channels, width, patch, stride=patch)
         self.tokens = PatchTokens((size // patch) ** 2, width)
         blocks = {f"encoder_layer_{i}": EncoderBlock(width, heads, hidden) for i in range(layers)}
@@ -90,7 +102,7 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
-        x = self.encoder["layers"](self.tokens(self.conv_proj(x)))
+        x = self.encoder["layers"](self.tokens(self.conv_proj(self.stem(x))))
         result: Tensor = self.heads["head"](self.class_token(self.encoder["ln"](x)))
         return result
 
