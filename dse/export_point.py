@@ -108,8 +108,8 @@ def export_point(
             f"a network must compute on integers and minifloats throughout to be exported, but {evaluator.source.name} "
             f"computes in floating point between its layers ({floating[0]}, ...)."
         )
-    row = _choose(results, point_id, exporter)
-    point = _design(results, row, evaluator)
+    row = choose(results, point_id, exporter)
+    point = exportable_design(results, row, evaluator)
     # the same quantization as in the sweep; P of the point is put in afterwards, where it is only a claim to prove
     quantized = quantize(evaluator.model, evaluator.plan, point.numerics, evaluator.calibration_set)
     path = output or folder / "exports" / f"{row.id}.{exporter}.onnx"
@@ -164,7 +164,7 @@ def run_gate(
     return check_export(path, quantized, evaluator.source.example_input, inputs, judge, exporter=exporter)
 
 
-def _choose(results: Results, point_id: str, exporter: str) -> Row:
+def choose(results: Results, point_id: str, exporter: str) -> Row:
     """The row of an id; ``knee`` is the knee among the points of the front that the exporter can write."""
     if point_id != "knee":
         row = results.row(point_id)
@@ -175,7 +175,7 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
     evaluator = Evaluator.of(results.config)
     writable = []
     for row in results.front:
-        point = _design(results, row, evaluator)
+        point = exportable_design(results, row, evaluator)
         try:
             check_exportable(evaluator.numerics(point.numerics, None), exporter)
         except ExportError:
@@ -189,7 +189,7 @@ def _choose(results: Results, point_id: str, exporter: str) -> Row:
     return find_knee(writable, results.objectives)
 
 
-def _design(results: Results, row: Row, evaluator: Evaluator) -> DesignPoint:
+def exportable_design(results: Results, row: Row, evaluator: Evaluator) -> DesignPoint:
     """The design point of a row.
 
     Raises:

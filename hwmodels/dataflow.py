@@ -83,7 +83,7 @@ def inputs(network: Network) -> Mapping[str, tuple[str, ...]]:
                 edges[op.name] = take(op.site, 2)
             case Requantize():
                 edges[op.name] = (op.source,)
-        if isinstance(op, Requantize | Duplicate | Table | Lookup):
+        if isinstance(op, Requantize | Duplicate | Table | Lookup) or (isinstance(op, Pool) and op.kind == "max"):
             site = op.output if isinstance(op, Table) else op.site
             waiting.setdefault(site, []).extend([op.name] * (op.copies if isinstance(op, Duplicate) else 1))
             latest[site] = op.name

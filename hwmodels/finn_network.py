@@ -114,14 +114,14 @@ def _units(
                 source = sources[op.source]
                 if isinstance(source, MatVec | Depthwise):
                     continue  # the thresholds inside that unit
-                yield op.name, "Thresholding_rtl", threshold_unit(op, 1, _bits(source, numerics), types[op.site])
+                yield op.name, "Thresholding_rtl", threshold_unit(op, 1, source_bits(source, numerics), types[op.site])
             case Pool():
                 yield op.name, *_pool_unit(op, windows.get(op.name))
             case Add() | Duplicate():
                 yield op.name, *uncosted_unit(op, 1)
 
 
-def _bits(source: Operator, numerics: Numerics) -> int:
+def source_bits(source: Operator, numerics: Numerics) -> int:
     """Width of what stand-alone thresholds behind `source` read."""
     fmt = numerics.sites[source.site].format
     match source:

@@ -22,6 +22,7 @@ def test_every_command_of_the_readme_runs(tmp_path):
         "front",
         "export",
         "layers",
+        "preflight",
         "cost",
         "synth",
         "calibrate",

@@ -38,6 +38,11 @@ def _qcdq_takes(quant: TensorQuant) -> bool:
     return stored and not (scaling.dynamic or scaling.zero_point or scaling.granularity is Granularity.GROUP)
 
 
+def _finn_takes(quant: TensorQuant) -> bool:
+    """FINN maps integers: as QCDQ has them (the rest of its rules are in :mod:`dse.finn.rules`)."""
+    return _qcdq_takes(quant) and isinstance(quant.format, IntFormat)
+
+
 EXPORTERS: Mapping[str, Exporter] = {
     exporter.name: exporter
     for exporter in (
@@ -47,6 +52,7 @@ EXPORTERS: Mapping[str, Exporter] = {
             "integers of up to 8 bits and OCP's FP8, on constant scales per tensor or channel around zero",
             _qcdq_takes,
         ),
+        Exporter("finn", "integers of up to 8 bits on constant scales per tensor or channel around zero", _finn_takes),
     )
 }
 """The exporters by name: the choices of ``dse export --to``."""

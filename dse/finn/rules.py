@@ -180,15 +180,15 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "topk",
-        "the network should end in TopK, which absorbs the last scale and makes the output an index",
+        "the network should end in TopK, which absorbs a last scale and makes the output an index",
         "apply qonnx's InsertTopK, or export the point with --to finn",
         graph.topk,
         advice=True,
     ),
     Rule(
         "last-scale",
-        "the last layer should have one scale and no bias to be compared on the chip",
-        "else the host scales its sums and compares them",
+        "the last layer should have one scale and no bias, for its sums to be compared as they are",
+        "else the host scales them first",
         graph.last_scale,
         advice=True,
     ),

@@ -294,7 +294,7 @@ def test_formats_that_no_exporter_has_are_refused_with_those_that_it_has():
         ExportError, match=rf"qonnx holds integers and minifloats with subnormals, on any scale.*{asked}"
     ):
         check_exportable(bare, "qonnx")
-    with pytest.raises(ExportError, match="one of qonnx, qcdq, but got 'tflite'"):
+    with pytest.raises(ExportError, match="one of qonnx, qcdq, finn, but got 'tflite'"):
         check_exportable(one_layer("int4", "int4"), "tflite")
 
 
