@@ -19,6 +19,7 @@ from workloads.plan import Plan, make_plan
 from workloads.quantize import quantize
 from workloads.replan import PreparationError, copied
 from workloads.scale_regions import ScaleRegion, find_scale_regions, read_maxima, written_maxima
+from workloads.vision.transformer import VisionTransformer
 
 RESNET = tiny_resnet()
 RESNET_PLAN = make_plan(RESNET, images(1))
@@ -53,6 +54,19 @@ def _inverted() -> tuple[Inverted, Plan]:
                 first.bias *= by  # type: ignore[operator]
                 second.weight /= by[:, None, None, None] if second.groups > 1 else by[:, None, None]
     return model, make_plan(model, images(1))
+
+
+@cache
+def _transformer() -> Plan:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        shape = {"size": 8, "patch": 2, "channels": 2, "width": 16, "heads": 2, "layers": 2, "hidden": 32, "classes": 5}
+        model = VisionTransformer(**shape).eval()
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "ln" in name:
+                    parameter.uniform_(0.2, 1.5)  # gains and biases that are not trivial
+    return make_plan(model, images(1))
 
 
 def _names(plan: Plan) -> list[tuple[list[str], list[str]]]:
@@ -98,13 +112,18 @@ def test_relu6_ends_a_region() -> None:
 
 
 @pytest.mark.parametrize(("change", "number"), [(equalize, None), (smoothquant, 0), (smoothquant, 80), (awq, 3)])
-@pytest.mark.parametrize("network", ["resnet", "inverted", "decoder"])
+@pytest.mark.parametrize("network", ["resnet", "inverted", "decoder", "transformer"])
 def test_the_function_stays(change, number: int | None, network: str) -> None:  # type: ignore[no-untyped-def]
     plan, samples = {
         "resnet": (RESNET_PLAN, images(20)),
         "inverted": (_inverted()[1], images(20)),
         "decoder": (DECODER_PLAN, TOKENS),
+        "transformer": (_transformer(), images(20)),
     }[network]
+    if network == "transformer" and change is equalize:  # norms and GELU bound all its regions
+        with pytest.raises(PreparationError, match="equalize must find a layer whose outputs go to layers alone"):
+            change(plan, samples, number)
+        return
     before = {name: each.clone() for name, each in plan.graph.state_dict().items()}
     made = change(plan, samples, number)
     wanted = plan.graph(samples)
