@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dse.export.errors import ExportError
 from dse.files import as_json
 
 
@@ -17,6 +18,7 @@ class Target(StrEnum):
     QONNX = "qonnx"
     QCDQ = "qcdq"
     FINN = "finn"
+    RTL = "rtl"
 
 
 def export(
@@ -24,13 +26,22 @@ def export(
     point: Annotated[str, typer.Option(help="A point's id, or knee: the knee of the front.")],
     to: Annotated[
         Target,
-        typer.Option(help="qonnx: integers and minifloats; qcdq: integers, for onnxruntime; finn: integers, a folder."),
+        typer.Option(
+            help="qonnx: integers and minifloats; qcdq: integers, for onnxruntime; finn: integers, a folder; "
+            "rtl: the compute datapath as Verilog, a folder."
+        ),
     ] = Target.QONNX,
     output: Annotated[
-        Path | None, typer.Option(help="The file (finn: folder) to write (default: RESULTS/exports/POINT.TO.onnx).")
+        Path | None,
+        typer.Option(help="The file (finn, rtl: folder) to write (default: RESULTS/exports/POINT.TO.onnx, POINT.rtl)."),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Test images to compare on (default: all of the sweep's).")
+        int | None, typer.Option(min=1, help="Test images to compare on (default: all of the sweep's; of rtl 4).")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="rtl: only this layer (default: all with weights).")] = None,
+    vectors: Annotated[
+        int | None,
+        typer.Option(min=1, help="rtl: input vectors of each layer to simulate beside corner vectors (default: 4)."),
     ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
@@ -38,19 +49,29 @@ def export(
 ) -> None:
     """Export a point, execute the file, compare it with the quantized model, and cost the network again from the file.
 
-    Exit code 1 if any output or the cost differs: the file is then not what was measured.
+    Exit code 1 if any output or the cost differs: the file is then not what was measured. With --to rtl, the folder holds the
+    datapath of every layer with self-checking testbenches, which are simulated in Icarus Verilog, or by Yosys (extra synth)
+    where that is not installed; exit code 1 if any word differs.
 
     Examples:
       dse export results/digits --point knee --to qonnx
       dse export results/digits --point 12.0 --to qcdq --output design.onnx
       dse export results/digits --point knee --to finn --output accelerator
+      dse export results/digits --point knee --to rtl --layer stem.conv
     """
+    from dse.export.rtl import RtlExport
     from dse.export_point import PointExport, export_point
+    from dse.export_rtl import export_rtl
     from dse.finn.export import FinnExport, export_finn
 
-    report: PointExport | FinnExport
+    if to is not Target.RTL and (layer is not None or vectors is not None):
+        raise ExportError(f"--layer and --vectors must come with --to rtl, but got --to {to}; leave them out.")
+    report: PointExport | FinnExport | RtlExport
     if to is Target.FINN:
         report = export_finn(results, point, output=output, samples=samples)
+    elif to is Target.RTL:
+        given = {} if vectors is None else {"vectors": vectors}
+        report = export_rtl(results, point, output, layer=layer, samples=samples, **given)
     else:
         report = export_point(results, point, str(to), output=output, samples=samples)
     typer.echo(as_json(report.as_dict()) if json else report.text(), nl=not json)

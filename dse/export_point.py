@@ -199,7 +199,7 @@ def exportable_design(results: Results, row: Row, evaluator: Evaluator) -> Desig
     if (overflow := row.overflow or LATER["overflow"]) != Overflow.IMPOSSIBLE:
         raise ExportError(
             f"a point must be free of overflow to be exported, because ONNX has exact sums only, but {row.id} may "
-            f"{overflow}; choose one whose overflow is impossible."
+            f"{overflow}; choose one whose overflow is impossible, or --to rtl."
         )
     return design_of(results, row, evaluator)
 

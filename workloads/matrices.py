@@ -46,12 +46,12 @@ def problem_scales(scales: Scales, layer: Layer) -> Tensor:
 
 def layer_hessian(layer: Layer, module: ComputeModule, inputs: Tensor, others: Tensor | None = None) -> Tensor:
     """The Hessian of a layer on these inputs, or its inputs' products with `others`, see :func:`workloads.gptq.hessian`."""
-    views = _windows(inputs, layer, module)
-    other_views = None if others is None else _windows(others, layer, module)
+    views = layer_windows(inputs, layer, module)
+    other_views = None if others is None else layer_windows(others, layer, module)
     return hessian(views, layer.rows if layer.depthwise else 1, layer.cols, other_views)
 
 
-def _windows(inputs: Tensor, layer: Layer, module: ComputeModule) -> Iterator[Tensor]:
+def layer_windows(inputs: Tensor, layer: Layer, module: ComputeModule) -> Iterator[Tensor]:
     """What the rows of the layer's matrix are multiplied with, batch by batch, as views for :func:`hessian`.
 
     Their values follow each other as (problems, vectors, cols), columns in hardware order: of a dense layer (images, pixels,

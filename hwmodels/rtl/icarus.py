@@ -87,13 +87,23 @@ def run_icarus(text: str, top: str, files: Mapping[str, str] | None = None, limi
     Raises:
         SimulatorError: Icarus is absent, refuses the text, stops with an error, or runs longer than `limit_s`.
     """
-    icarus_version()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file, content in {"unit.v": text, **(files or {})}.items():
             (folder / file).write_text(content)
-        output = ""
-        for command in (["iverilog", "-g2001", "-s", top, "-o", "run", "unit.v"], ["vvp", "-n", "run"]):
+        return run_icarus_files(folder, ["unit.v"], top, limit_s)
+
+
+def run_icarus_files(folder: Path, sources: Sequence[str], top: str, limit_s: float = TIME_LIMIT_S) -> str:
+    """What the module `top` of Verilog-2001 files in a folder prints until it finishes; it runs there, and leaves nothing.
+
+    Raises:
+        SimulatorError: as :func:`run_icarus`.
+    """
+    icarus_version()
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        compiled, output = str(Path(name).resolve() / "run"), ""
+        for command in (["iverilog", "-g2001", "-s", top, "-o", compiled, *sources], ["vvp", "-n", compiled]):
             try:
                 status, output = run_program(command, folder, limit_s)
             except subprocess.TimeoutExpired:

@@ -12,6 +12,7 @@ from hwmodels.codec import decode_all
 from hwmodels.datapath import Overflow
 from hwmodels.formats import ElementFormat, IntFormat
 from hwmodels.rtl.unit import DotUnit
+from hwmodels.rtl.verilog import RtlError
 
 Integers: TypeAlias = NDArray[np.object_]
 """Python integers of any width."""
@@ -26,12 +27,33 @@ def finite_codes(fmt: ElementFormat) -> NDArray[np.int64]:
     return np.flatnonzero(usable)
 
 
+def ordered_codes(fmt: ElementFormat) -> NDArray[np.int64]:
+    """The codes of :func:`finite_codes` in the order of their values; of two zeros the positive one comes last."""
+    codes = finite_codes(fmt)[::-1]
+    return codes[np.argsort(decode_all(fmt)[codes], kind="stable")]
+
+
 def _steps(fmt: ElementFormat) -> Integers:
     """Value of every code in units of the format's step; 0 for specials."""
     step = Fraction(1) if isinstance(fmt, IntFormat) else fmt.step
     values = [Fraction(v) / step if np.isfinite(v) else Fraction(0) for v in decode_all(fmt).tolist()]
     assert all(v.denominator == 1 for v in values)
     return np.array([int(v) for v in values], dtype=object)
+
+
+def codes_of(fmt: ElementFormat, steps: NDArray[np.integer] | Integers) -> NDArray[np.int64]:
+    """The stored codes of values in units of the format's step, any shape; zero is the positive one.
+
+    Raises:
+        RtlError: a value that the format does not have.
+    """
+    known = {
+        value: code for code, value in zip(finite_codes(fmt)[::-1], _steps(fmt)[finite_codes(fmt)[::-1]], strict=True)
+    }
+    distinct, places = np.unique(np.asarray(steps), return_inverse=True)
+    if missing := [value for value in distinct.tolist() if value not in known]:
+        raise RtlError(f"codes must be of values of {fmt}, but it has none of {missing[0]} steps.")
+    return np.array([known[value] for value in distinct.tolist()], dtype=np.int64)[places].reshape(np.shape(steps))
 
 
 def products(unit: DotUnit, weights: NDArray[np.integer], activations: NDArray[np.integer]) -> Integers:

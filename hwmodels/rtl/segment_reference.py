@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,9 @@ def scaled_sums(scale: Scale, sums: Integers, codes: NDArray[np.integer]) -> Int
     return np.asarray(sums * factor // unit, dtype=object)
 
 
+@lru_cache(maxsize=16)  # a mantissa of 16 bits has 65,536
 def _values(fmt: ElementFormat) -> Integers:
-    """Exact value of every code; 0 for specials."""
+    """Exact value of every code, never written to; 0 for specials."""
     return np.array([Fraction(v) if np.isfinite(v) else Fraction(0) for v in decode_all(fmt).tolist()], dtype=object)
 
 

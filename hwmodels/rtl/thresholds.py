@@ -10,6 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import copysign, inf, isnan
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hwmodels.codec import decode, round_value
 from hwmodels.formats import ElementFormat, IntFormat, Minifloat
@@ -19,6 +23,8 @@ from hwmodels.rtl.verilog import RtlError, extended, module, vector
 
 TOP = "thresholds"
 """Module name of a requantizer by thresholds."""
+
+_INT64_SUM_BITS = 60
 
 
 @dataclass(frozen=True)
@@ -143,11 +149,7 @@ def search_thresholds(unit: ThresholdUnit, scaled: Callable[[int], Fraction]) ->
     """
     fmt, least, beyond = unit.output, -(1 << unit.sum_bits - 1), 1 << unit.sum_bits - 1
     found = []
-    for index in range(1, 1 << fmt.bits):
-        wanted = decode(fmt, code_at(fmt, index))
-        if isnan(wanted):  # never the result: at the ends, or the negative zero of fnuz formats
-            middle = index == (1 << fmt.bits - 1) - 1 and fmt.signed
-            wanted = 0.0 if middle else copysign(inf, index - (1 << fmt.bits - 1) if fmt.signed else 1)
+    for wanted in wanted_values(fmt):
         first, last = least, beyond
         while first < last:
             middle_sum = (first + last) // 2
@@ -155,3 +157,35 @@ def search_thresholds(unit: ThresholdUnit, scaled: Callable[[int], Fraction]) ->
             first, last = (first, middle_sum) if reached else (middle_sum + 1, last)
         found.append(first)
     return tuple(found)
+
+
+def wanted_values(fmt: ElementFormat) -> list[float]:
+    """The value that a sum must reach for its code to stand at index 1, 2, ... 2^bits - 1 or above."""
+    found = []
+    for index in range(1, 1 << fmt.bits):
+        wanted = decode(fmt, code_at(fmt, index))
+        if isnan(wanted):  # never the result: at the ends, or the negative zero of fnuz formats
+            middle = index == (1 << fmt.bits - 1) - 1 and fmt.signed
+            wanted = 0.0 if middle else copysign(inf, index - (1 << fmt.bits - 1) if fmt.signed else 1)
+        found.append(wanted)
+    return found
+
+
+def row_thresholds(
+    unit: ThresholdUnit, rows: int, values: Callable[[NDArray[Any]], NDArray[np.float64]]
+) -> NDArray[Any]:
+    """The thresholds of :func:`search_thresholds` of many rows at once, shape (rows, 2^bits - 1).
+
+    Args:
+        values: the output values, on a scale of 1, of sums of shape (rows, n), row by row; integers, or Python integers where
+            64 bits are too few. It must not fall where the sum rises.
+    """
+    wanted = np.array(wanted_values(unit.output))
+    kind = np.int64 if unit.sum_bits <= _INT64_SUM_BITS else object
+    first = np.full((rows, len(wanted)), -(1 << unit.sum_bits - 1), dtype=kind)
+    last = -first
+    while (searching := first < last).any():
+        middle = (first + last) // 2
+        reached = values(middle) >= wanted
+        first, last = np.where(searching & ~reached, middle + 1, first), np.where(searching & reached, middle, last)
+    return first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hwmodels.errors import BitfrontError
 
@@ -48,6 +48,18 @@ def ports_of(text: str, name: str) -> dict[str, tuple[str, int]]:
         raise RtlError(f"a text must hold the module {name}, but does not.")
     found = re.findall(r"(input|output) (?:wire|reg) (?:\[(\d+):0\] )?(\w+)", head[1])
     return {port: (kind, int(top or 0) + 1) for kind, top, port in found}
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """A text with its modules under other names; what is not named in `names` stays."""
+    pattern = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b")
+    lines = (line if line.startswith("//") else pattern.sub(lambda m: names[m[1]], line) for line in text.split("\n"))
+    return "\n".join(lines)
+
+
+def module_names(text: str) -> tuple[str, ...]:
+    """The modules that a text defines, in order."""
+    return tuple(re.findall(r"^module (\w+)", text, re.MULTILINE))
 
 
 def table(target: str, key: str, key_bits: int, values: Sequence[int], bits: int) -> list[str]:

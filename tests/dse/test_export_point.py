@@ -6,8 +6,10 @@ import pytest
 import yaml
 
 from dse.config import parse_config
+from dse.evaluate import Evaluator
 from dse.export.errors import ExportError
 from dse.export_point import export_point
+from dse.export_rtl import export_rtl
 from dse.onnx_network import read_network
 from dse.records import RecordError
 from dse.results import load_results
@@ -72,6 +74,18 @@ def test_only_a_file_that_ends_in_onnx_is_written(folder, name):
     with pytest.raises(ExportError, match=r"must end in \.onnx, but got"):
         export_point(folder, "knee", "qonnx", output=folder / name, samples=5)
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("weight", ["int4_narrow", "e2m1"])
+def test_a_point_leaves_as_its_datapath(folder, tmp_path, weight):
+    chosen = point(folder, weight=weight, activation="e2m1", weight_scaling="group16", status="ok")
+    layer = Evaluator.of(load_results(folder).config).plan.layers[1].name
+    report = export_rtl(folder, chosen, tmp_path / "design", layer=layer, samples=2, vectors=2)
+    assert report.equal
+    assert [each.layer for each in report.layers] == [layer]
+    assert (tmp_path / "design" / "Makefile").is_file()
+    with pytest.raises(ExportError, match=r"a layer must be one of .*, but got 'nowhere'"):
+        export_rtl(folder, chosen, tmp_path / "design", layer="nowhere")
 
 
 def test_a_run_leaves_the_front_as_tables(folder):
