@@ -103,8 +103,16 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
     copied = copy.deepcopy(model).eval()
     try:
         graph = fx.GraphModule(copied, _Tracer().trace(copied), type(model).__name__)
-    except (fx.proxy.TraceError, TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except (
+        fx.proxy.TraceError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        AssertionError,
+    ) as error:
+        reason = _first_line(error)
         raise PlanError(
             f"the model must have a forward without data-dependent control flow, but tracing it failed: {reason}."
         ) from error
@@ -118,7 +126,7 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
         with torch.no_grad():
             graph.forward(example)  # a call would print a traceback of its own
     except Exception as error:  # anything may go wrong in a network of the user's
-        reason = (str(error).splitlines() or ["no message"])[0]
+        reason = _first_line(error)
         raise PlanError(
             f"the model must take an input of shape {tuple(example.shape)}, but it raised {type(error).__name__}: {reason}."
         ) from error
@@ -131,6 +139,10 @@ def trace(model: nn.Module, example: Tensor) -> fx.GraphModule:
     for parameter in graph.parameters():
         parameter.requires_grad_(False)
     return graph.eval()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no message"])[0]
 
 
 def kind(graph: fx.GraphModule, node: fx.Node) -> Kind:

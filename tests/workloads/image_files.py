@@ -75,6 +75,25 @@ def broken() -> nn.Module:
     raise RuntimeError("out of luck")
 
 
+class Asserting(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.shape[2] == 64
+        return super().forward(x)
+
+
+def asserting() -> nn.Module:
+    return Asserting()
+
+
+class Failing(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        raise KeyError
+
+
+def failing() -> nn.Module:
+    return Failing()
+
+
 def number() -> int:
     return 3
 

@@ -292,6 +292,11 @@ def _use(asked: ImageNetwork) -> None:
             "image_files:flat",
             r"^the model must take an input of shape \(1, 3, 32, 32\), but it raised RuntimeError: mat1",
         ),
+        (
+            "image_files:asserting",
+            r"^the model must have a forward without data-dependent control flow, but tracing it",
+        ),
+        ("image_files:failing", r"without data-dependent control flow, but tracing it failed: no message\.$"),
         ("resnet18", r"^resnet18 must be given a checkpoint, but got none; give the state dict"),
     ],
 )
