@@ -1,12 +1,14 @@
 """Preparations that scale the channels of a float network, so that less of it is lost when it is quantized.
 
 All three leave the function as it is: what they divide in one place they multiply in another (:mod:`workloads.scale_regions`).
-Regions are treated in dataflow order; what no writer can absorb, the output of attention for one, stays as it is.
+Regions are treated in the order in which they are read. What no writer can absorb, the output of attention, stays as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, fx
@@ -14,12 +16,14 @@ from torch import Tensor, fx
 from hwmodels.datapath import Granularity, Scaling, TensorQuant
 from hwmodels.formats import IntFormat
 from workloads.fake_quant import round_in_place
-from workloads.float_walk import walk_float
+from workloads.float_walk import Seen, walk_float
 from workloads.matrices import as_problems, layer_hessian, weight_to_matrix
 from workloads.plan import Layer, Plan
 from workloads.replan import PreparationError, copied, replanned, weight_at
 from workloads.scale_regions import ScaleRegion, find_scale_regions, read_maxima, scale, spread, written_maxima
 from workloads.scales import weight_scales
+
+T = TypeVar("T")
 
 ROUNDS, CLOSE = 100, 1e-4
 """Equalization ends after so many rounds over all regions, or when no factor differs from 1 by more."""
@@ -71,11 +75,9 @@ def smoothquant(plan: Plan, samples: Tensor, number: int | None) -> Plan:
     regions = find_scale_regions(bare)
     if not regions:
         raise _refused("smoothquant", "a norm with a gain or a layer whose outputs go to layers alone")
-    largest = {name: magnitudes.amax(dim=0) for name, _, magnitudes in _read(plan, samples)}
-    for region in regions:
-        seen = torch.stack([_by_channel(region, largest[str(reader.target)]).amax(dim=1) for reader in region.readers])
-        activations, weights = seen.amax(dim=0).double(), read_maxima(bare, region)
-        scale(bare, region, _quotient(activations.pow(alpha), weights.pow(1 - alpha)))
+    for region, largest in _read(plan, regions, samples, lambda seen: _magnitudes(seen.inputs).amax(dim=0)):
+        activations = torch.stack([_by_channel(region, each).amax(dim=1) for each in largest]).amax(dim=0).double()
+        scale(bare, region, _quotient(activations.pow(alpha), read_maxima(bare, region).pow(1 - alpha)))
     return replanned(plan, graph)
 
 
@@ -96,44 +98,60 @@ def awq(plan: Plan, samples: Tensor, number: int | None) -> Plan:
     regions = find_scale_regions(bare)
     if not regions:
         raise _refused("awq", "a norm with a gain or a layer whose outputs go to layers alone")
-    means: dict[str, Tensor] = {}
-    moments: dict[str, tuple[Layer, Tensor]] = {}
-    read = {str(reader.target) for region in regions for reader in region.readers}
-    for seen in walk_float(plan, samples):
-        if seen.layer.module in read:
-            means[seen.layer.module] = _magnitudes(seen.inputs).mean(dim=0)
-            moments[seen.layer.module] = seen.layer, layer_hessian(seen.layer, seen.module, seen.inputs)
-    for region in regions:
-        seen_means = [_by_channel(region, means[str(reader.target)]).mean(dim=1) for reader in region.readers]
-        carried = torch.stack(seen_means).mean(dim=0).double().clamp(min=1e-4)
+    for region, inputs in _read(plan, regions, samples, _Inputs.of):
+        means = torch.stack([_by_channel(region, each.means).mean(dim=1) for each in inputs])
+        carried = means.mean(dim=0).double().clamp(min=1e-4)
         candidates = [carried.pow(step / GRID) for step in range(GRID)]
         candidates = [each / (each.max() * each.min()).sqrt() for each in candidates]
-        errors = [
-            sum(_error(bare, reader, *moments[str(reader.target)], by, number) for reader in region.readers)
-            for by in candidates
-        ]
-        # a layer multiplies with s, and its input is divided by it
+        readers = [*zip(region.readers, inputs, strict=True)]
+        errors = [sum(_error(bare, reader, each, by, number) for reader, each in readers) for by in candidates]
         scale(bare, region, candidates[min(range(GRID), key=lambda i: errors[i])])
     return replanned(plan, graph)
 
 
-def _error(plan: Plan, reader: fx.Node, layer: Layer, moments: Tensor, by: Tensor, bits: int) -> float:
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What AWQ knows of a layer's inputs: mean magnitudes and second moments."""
+
+    layer: Layer
+    means: Tensor
+    moments: Tensor
+
+    @staticmethod
+    def of(seen: Seen) -> _Inputs:
+        return _Inputs(
+            seen.layer, _magnitudes(seen.inputs).mean(dim=0), layer_hessian(seen.layer, seen.module, seen.inputs)
+        )
+
+
+def _error(plan: Plan, reader: fx.Node, inputs: _Inputs, by: Tensor, bits: int) -> float:
     """|(Q(W s) / s - W) X|^2 of a layer, by the second moments of its inputs."""
-    weight = weight_at(plan.graph, reader)
-    factors = weight_to_matrix(spread(plan, reader, by).expand_as(weight)).float()
-    matrix = weight_to_matrix(weight).float().reshape(layer.rows, layer.cols)
-    factors = factors.reshape(layer.rows, layer.cols)
+    weight, layer = weight_at(plan.graph, reader), inputs.layer
+    factors, matrix = (
+        weight_to_matrix(each).float().reshape(layer.rows, layer.cols)
+        for each in (spread(plan, reader, by).expand_as(weight), weight)
+    )
     quant = TensorQuant(IntFormat(bits), Scaling(Granularity.CHANNEL))
     scales = torch.from_numpy(weight_scales((matrix * factors).numpy(), quant))
     rounded = round_in_place(matrix * factors / scales, quant.format) * scales / factors
     lost = as_problems(rounded - matrix, layer)
-    return float((lost.bmm(moments) * lost).sum())
+    return float((lost.bmm(inputs.moments) * lost).sum())
 
 
-def _read(plan: Plan, samples: Tensor) -> Iterator[tuple[str, Layer, Tensor]]:
-    """Every layer's module with the magnitudes of its inputs, (values, channels)."""
+def _read(
+    plan: Plan, regions: Sequence[ScaleRegion], samples: Tensor, look: Callable[[Seen], T]
+) -> Iterator[tuple[ScaleRegion, list[T]]]:
+    """Every region as soon as the float network has read it, with what `look` sees at each of its readers."""
+    read_by = {str(reader.target): region for region in regions for reader in region.readers}
+    found: dict[str, T] = {}
     for seen in walk_float(plan, samples):
-        yield seen.layer.module, seen.layer, _magnitudes(seen.inputs)
+        region = read_by.get(seen.layer.module)
+        if region is None:
+            continue
+        found[seen.layer.module] = look(seen)
+        names = [str(reader.target) for reader in region.readers]
+        if all(name in found for name in names):
+            yield region, [found.pop(name) for name in names]
 
 
 def _magnitudes(inputs: Tensor) -> Tensor:
