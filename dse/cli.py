@@ -15,6 +15,7 @@ from dse.cli_export import export
 from dse.cli_layers import layers
 from dse.cli_preflight import preflight
 from dse.cli_synth import synth
+from dse.cli_verify import verify
 from dse.files import as_json, write_text
 from dse.records import RecordError
 
@@ -32,6 +33,7 @@ app.command(name="export")(export)
 app.command(name="preflight")(preflight)
 app.command(name="layers")(layers)
 app.command(name="synth")(synth)
+app.command(name="verify")(verify)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dse.export.errors import ExportError
 from dse.files import as_json
+
+if TYPE_CHECKING:
+    from dse.bundle import BundleExport
+    from dse.export.rtl import RtlExport
+    from dse.export_point import PointExport
+    from dse.finn.export import FinnExport
 
 
 class Target(StrEnum):
@@ -19,6 +25,7 @@ class Target(StrEnum):
     QCDQ = "qcdq"
     FINN = "finn"
     RTL = "rtl"
+    BUNDLE = "bundle"
 
 
 def export(
@@ -27,13 +34,15 @@ def export(
     to: Annotated[
         Target,
         typer.Option(
-            help="qonnx: integers and minifloats; qcdq: integers, for onnxruntime; finn: integers, a folder; "
-            "rtl: the compute datapath as Verilog, a folder."
+            help="qonnx: every format; qcdq: integers and FP8, for onnxruntime; finn: integers, a folder; "
+            "rtl: the compute datapath as Verilog, a folder; bundle: all of them in a folder."
         ),
     ] = Target.QONNX,
     output: Annotated[
         Path | None,
-        typer.Option(help="The file (finn, rtl: folder) to write (default: RESULTS/exports/POINT.TO.onnx, POINT.rtl)."),
+        typer.Option(
+            help="The file (finn, rtl, bundle: folder) to write (default: RESULTS/exports/POINT.TO.onnx, POINT.TO of folders)."
+        ),
     ] = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Test images to compare on (default: all of the sweep's; of rtl 4).")
@@ -58,21 +67,27 @@ def export(
       dse export results/digits --point 12.0 --to qcdq --output design.onnx
       dse export results/digits --point knee --to finn --output accelerator
       dse export results/digits --point knee --to rtl --layer stem.conv
+      dse export results/digits --point knee --to bundle --output design
     """
-    from dse.export.rtl import RtlExport
-    from dse.export_point import PointExport, export_point
-    from dse.export_rtl import export_rtl
-    from dse.finn.export import FinnExport, export_finn
-
     if to is not Target.RTL and (layer is not None or vectors is not None):
         raise ExportError(f"--layer and --vectors must come with --to rtl, but got --to {to}; leave them out.")
-    report: PointExport | FinnExport | RtlExport
-    if to is Target.FINN:
+    report: BundleExport | FinnExport | PointExport | RtlExport
+    if to is Target.BUNDLE:
+        from dse.bundle import export_bundle
+
+        report = export_bundle(results, point, output=output, samples=samples)
+    elif to is Target.FINN:
+        from dse.finn.export import export_finn
+
         report = export_finn(results, point, output=output, samples=samples)
     elif to is Target.RTL:
+        from dse.export_rtl import export_rtl
+
         given = {} if vectors is None else {"vectors": vectors}
         report = export_rtl(results, point, output, layer=layer, samples=samples, **given)
     else:
+        from dse.export_point import export_point
+
         report = export_point(results, point, str(to), output=output, samples=samples)
     typer.echo(as_json(report.as_dict()) if json else report.text(), nl=not json)
     if not report.equal:

@@ -17,25 +17,86 @@ from dse.export.gate import GateReport, check_export
 from dse.export.qcdq import export_qcdq
 from dse.export.qonnx import export_qonnx
 from dse.files import as_json, write_text
+from dse.onnx_reader.graph import QONNX_DOMAINS, parse_model
 from dse.point import DesignPoint
 from dse.records import RecordError, Row
-from dse.recost import cost_onnx
+from dse.recost import cost_network
 from dse.results import Results, load_results
 from dse.space import LATER
 from dse.tables import find_knee
 from hwmodels.datapath import Overflow
 from hwmodels.devices import get_device
+from hwmodels.errors import BitfrontError
+from hwmodels.float_parts import with_float_parts
+from hwmodels.ops import MatMul, Network, Numerics
+from hwmodels.report import CostReport
 from hwmodels.resources import Resources
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from workloads.quantize import QuantizedModel
 
 WRITERS = {"qonnx": export_qonnx, "qcdq": export_qcdq}
 
 
 @dataclass(frozen=True)
+class ChosenPoint:
+    """A measured point of a sweep, quantized again as it was measured."""
+
+    results: Results
+    evaluator: Evaluator
+    row: Row
+    point: DesignPoint
+    model: QuantizedModel
+
+    @property
+    def example_input(self) -> Tensor:
+        """What the network is exported with."""
+        return self.evaluator.source.example_input
+
+    @property
+    def name(self) -> str:
+        """Of the point, for graphs."""
+        return f"{self.results.config.name}-{self.row.id}"
+
+    @property
+    def design(self) -> str:
+        """The point in words."""
+        numerics = self.point.numerics
+        return f"{numerics.weight} x {numerics.activation}, {numerics.recipe}, P {self.row.accumulator}"
+
+    def cost(self) -> CostReport:
+        """What the point costs, as in the sweep."""
+        return self.evaluator.cost(self.point, {layer.name: layer.bits for layer in self.model.layers})
+
+
+def choose_point(folder: Path, point_id: str, exporter: str) -> ChosenPoint:
+    """The point of an id (``knee``: the knee among those that the exporter can write), quantized as in the sweep.
+
+    Raises:
+        BitfrontError: no such point, one that was not measured, or a format that the exporter cannot write.
+    """
+    from workloads.quantize import quantize
+
+    results = load_results(folder)
+    single_thread()
+    evaluator = Evaluator.of(results.config)
+    row = choose(results, point_id, exporter)
+    point = exportable_design(results, row, evaluator)
+    # P of the point is put in where it is only a claim to prove
+    model = quantize(evaluator.model, evaluator.plan, point.numerics, evaluator.calibration_set)
+    return ChosenPoint(results, evaluator, row, point, model)
+
+
+@dataclass(frozen=True)
 class PointExport:
-    """What was exported and how it compares with the point."""
+    """What was exported and how it compares with the point.
+
+    Attributes:
+        cost_covers: what is costed on both sides: all operators, or the layers with weights alone.
+        cost_error: why no cost can be read off the file, or None.
+    """
 
     sweep: str
     point: str
@@ -44,9 +105,11 @@ class PointExport:
     gate: GateReport
     stored: Mapping[str, float | int]
     cost: Resources
-    cost_from_file: Resources
     cycles: int
-    cycles_from_file: int
+    cost_from_file: Resources | None
+    cycles_from_file: int | None
+    cost_covers: str
+    cost_error: str | None
 
     @property
     def cost_equal(self) -> bool:
@@ -60,6 +123,9 @@ class PointExport:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
+        from_file = None
+        if self.cost_from_file is not None:
+            from_file = {**self.cost_from_file.as_dict(), "cycles": self.cycles_from_file}
         return {
             "sweep": self.sweep,
             "point": self.point,
@@ -68,22 +134,27 @@ class PointExport:
             "equal": self.equal,
             "gate": self.gate.as_dict(),
             "stored": dict(self.stored),
+            "cost_covers": self.cost_covers,
             "cost": {**self.cost.as_dict(), "cycles": self.cycles},
-            "cost_from_file": {**self.cost_from_file.as_dict(), "cycles": self.cycles_from_file},
+            "cost_from_file": from_file,
+            "cost_error": self.cost_error,
         }
 
     def text(self) -> str:
         """For people."""
-        return "\n".join(
-            (
-                f"{self.exporter} of point {self.point} of {self.sweep} ({self.design}): {self.gate.file}",
-                self.gate.text(),
-                f"  cost from the file {_brief(self.cost_from_file)}, {self.cycles_from_file:,} cycles",
-                f"  cost of the point  {_brief(self.cost)}, {self.cycles:,} cycles: "
-                f"{'equal' if self.cost_equal else 'NOT EQUAL'}",
-                f"  {'equal: the file is what was measured' if self.equal else 'NOT EQUAL: the file is not what was measured'}",
+        costs = [f"  cost of the point  {_brief(self.cost)}, {self.cycles:,} cycles ({self.cost_covers})"]
+        if self.cost_from_file is None:
+            costs.append(f"  cost from the file: {self.cost_error}")
+        else:
+            same = "equal" if self.cost_equal else "NOT EQUAL"
+            costs.append(
+                f"  cost from the file {_brief(self.cost_from_file)}, {self.cycles_from_file:,} cycles: {same}"
             )
+        verdict = (
+            "equal: the file is what was measured" if self.equal else "NOT EQUAL: the file is not what was measured"
         )
+        title = f"{self.exporter} of point {self.point} of {self.sweep} ({self.design}): {self.gate.file}"
+        return "\n".join((title, self.gate.text(), *costs, f"  {verdict}"))
 
 
 def export_point(
@@ -92,49 +163,87 @@ def export_point(
     """Export a point of a sweep and pass the file through the gate; a JSON report is written beside the file.
 
     Raises:
-        BitfrontError: no such point, one that was not measured, a format that the exporter cannot write, or numbers of the
-            sweep that cannot be reproduced.
+        BitfrontError: as :func:`choose_point`, or numbers of the sweep that cannot be reproduced.
     """
-    from workloads.quantize import quantize
-
     if output is not None and output.suffix != ".onnx":
         # other suffixes are other things: onnx would write JSON to .json, and a study.db is easily given by mistake
         raise ExportError(f"the file to write must end in .onnx, but got {str(output)!r}; for example design.onnx.")
-    results = load_results(folder)
-    single_thread()
-    evaluator = Evaluator.of(results.config)
-    if floating := sorted(evaluator.plan.floating):
-        raise ExportError(
-            f"a network must compute on integers and minifloats throughout to be exported, but {evaluator.source.name} "
-            f"computes in floating point between its layers ({floating[0]}, ...)."
-        )
-    row = choose(results, point_id, exporter)
-    point = exportable_design(results, row, evaluator)
-    # the same quantization as in the sweep; P of the point is put in afterwards, where it is only a claim to prove
-    quantized = quantize(evaluator.model, evaluator.plan, point.numerics, evaluator.calibration_set)
-    path = output or folder / "exports" / f"{row.id}.{exporter}.onnx"
-    WRITERS[exporter](quantized, evaluator.source.example_input, path, name=f"{results.config.name}-{row.id}")
-    gate = run_gate(path, evaluator, quantized, exporter, samples)
-    if samples is None:
-        check_reproduced(row, gate)
-    report = evaluator.cost(point, {layer.name: layer.bits for layer in quantized.layers})
-    hardware = point.hardware
-    device, options = get_device(hardware.device), cost_options(hardware)
-    again = cost_onnx(path, device, hardware.target_fps, options, hardware.clock_mhz)
-    made = PointExport(
-        sweep=results.config.name,
-        point=row.id,
-        design=f"{point.numerics.weight} x {point.numerics.activation}, {point.numerics.recipe}, P {row.accumulator}",
-        exporter=exporter,
-        gate=gate,
-        stored=row.metrics,
-        cost=report.total,
-        cost_from_file=again.total,
-        cycles=report.max_cycles,
-        cycles_from_file=again.max_cycles,
-    )
+    chosen = choose_point(folder, point_id, exporter)
+    path = output or folder / "exports" / f"{chosen.row.id}.{exporter}.onnx"
+    made = write_checked(chosen, exporter, path, samples)
     write_text(path.with_suffix(".gate.json"), as_json(made.as_dict()))
     return made
+
+
+def write_checked(chosen: ChosenPoint, exporter: str, path: Path, samples: int | None) -> PointExport:
+    """Write a point's file and pass it through the gate."""
+    WRITERS[exporter](chosen.model, chosen.example_input, path, name=chosen.name)
+    return examine(chosen, exporter, path, samples)
+
+
+def verify_file(path: Path, folder: Path, point_id: str, samples: int | None) -> PointExport:
+    """The gate of an export, for any file that claims to be a point.
+
+    Raises:
+        BitfrontError: as :func:`choose_point`, or a file that cannot be read or executed.
+    """
+    exporter = "qonnx" if any(node.domain in QONNX_DOMAINS for node in parse_model(path).graph.node) else "qcdq"
+    return examine(choose_point(folder, point_id, exporter), exporter, path, samples)
+
+
+def examine(chosen: ChosenPoint, exporter: str, path: Path, samples: int | None) -> PointExport:
+    """Compare a file with a point: what it computes, measures and costs.
+
+    What transformers compute in floating point is not read off a file yet: of them the layers with weights are costed.
+
+    Raises:
+        BitfrontError: the file cannot be executed, or the sweep's numbers cannot be reproduced.
+    """
+    from dse.onnx_network import read_network
+
+    evaluator, hardware = chosen.evaluator, chosen.point.hardware
+    gate = run_gate(path, evaluator, chosen.model, exporter, samples)
+    if samples is None:
+        check_reproduced(chosen.row, gate)
+
+    def cost(network: Network, numerics: Numerics) -> CostReport:
+        device = get_device(hardware.device)
+        numerics = with_float_parts(network, numerics, hardware.float_bits)
+        rate, clock = hardware.target_fps, hardware.clock_mhz
+        return cost_network(network, numerics, device, rate, cost_options(hardware), clock)
+
+    network, covers = evaluator.network_of(chosen.point.numerics.recipe), "all operators"
+    report = chosen.cost()
+    if set(network.sites) - set(chosen.model.numerics.sites):  # computed in floating point
+        covers = "layers with weights"
+        report = cost(layers_with_weights(network), chosen.model.numerics)
+    again, error = None, None
+    try:
+        found, numerics = read_network(path)
+        again = cost(found if covers == "all operators" else layers_with_weights(found), numerics)
+    except BitfrontError as reason:
+        error = str(reason)
+    return PointExport(
+        sweep=chosen.results.config.name,
+        point=chosen.row.id,
+        design=chosen.design,
+        exporter=exporter,
+        gate=gate,
+        stored=chosen.row.metrics,
+        cost=report.total,
+        cycles=report.max_cycles,
+        cost_from_file=None if again is None else again.total,
+        cycles_from_file=None if again is None else again.max_cycles,
+        cost_covers=covers,
+        cost_error=error,
+    )
+
+
+def layers_with_weights(network: Network) -> Network:
+    """The matrix layers of a network alone, in order."""
+    return Network(
+        network.name, tuple(op for op in network.operators if op in network.compute and not isinstance(op, MatMul))
+    )
 
 
 def check_reproduced(row: Row, gate: GateReport) -> None:

@@ -26,6 +26,7 @@ def test_every_command_of_the_readme_runs(tmp_path):
         "cost",
         "synth",
         "calibrate",
+        "verify",
     }
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for folder in ("tests", "hwmodels"):

@@ -18,7 +18,7 @@ from dse.export.build import Array, Build
 from dse.export.errors import ExportError
 from dse.export.floating import FLOATING
 from dse.export.quantizers import Dialect
-from dse.onnx_reader.names import QUANTIZER_SUFFIX, unique
+from dse.onnx_reader.names import GROUPS_SUFFIX, QUANTIZER_SUFFIX, unique
 from hwmodels.datapath import Granularity
 from hwmodels.formats import IntFormat
 from workloads.fake_quant import DynamicFakeQuant, FakeQuant, HeadFakeQuant, channel_axis
@@ -177,7 +177,7 @@ def _dynamic(to: Emission, node: fx.Node, quantizer: DynamicFakeQuant, inputs: I
             size = quant.scaling.group_size or sizes[axis]
             tail = sizes[axis + 1 :]
             groups = build.sizes(*[0] * axis, sizes[axis] // size, size, *tail)
-            split = build.node("Reshape", [source, groups], f"{name}.groups")
+            split = build.node("Reshape", [source, groups], f"{name}{GROUPS_SUFFIX}")
             blocks = to.dialect.dynamic(build, quant, quantizer.tensor, split, [axis + 1], name)
             whole = build.sizes(*[0] * axis, sizes[axis], *tail)
             return build.node("Reshape", [blocks, whole], f"{name}.whole")

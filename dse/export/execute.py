@@ -17,11 +17,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from dse.export.build import QONNX_DOMAIN
 from dse.export.errors import ExportError
-from dse.onnx_reader.graph import parse_model
+from dse.onnx_reader.errors import quoted
+from dse.onnx_reader.graph import parse_model, stored_array
 
 Array: TypeAlias = NDArray[Any]
 
@@ -77,6 +78,8 @@ STANDARD = frozenset(
 )
 """The standard operators that exports write. Files may come from anywhere, so no others are executed."""
 
+IMAGE_OPERATORS = frozenset(("AveragePool", "Conv", "GlobalAveragePool", "MaxPool"))
+
 CUSTOM = frozenset(("Quant", "FloatQuant"))
 """The operators of QONNX that exports write."""
 
@@ -129,7 +132,7 @@ class Executable:
             if node.output[0] in made:
                 raise ExportError(f"every tensor of {self.path} must be made once, but {where(node)} makes it again.")
             made.add(node.output[0])
-        if self.output not in made:
+        if not self.output or self.output not in made:
             raise ExportError(f"the output of {self.path} must be made by a node, but {self.output!r} is not.")
 
     @cached_property
@@ -206,6 +209,8 @@ class Executable:
             graph = helper.make_graph(nodes, "node", values, outputs, constants)
             model = helper.make_model(graph, ir_version=self.proto.ir_version, opset_imports=opsets)
             session = self._sessions[node.output[0]] = onnxruntime_session(model.SerializeToString())
+        if node.op_type in IMAGE_OPERATORS and any(value.ndim != 4 for value in feeds.values() if value.ndim != 1):
+            raise ValueError("it must read images, which have four axes")  # onnxruntime ends the process
         made: Array = session.run(None, feeds)[0]
         return made
 
@@ -222,7 +227,7 @@ class _Hidden:
 def _stored(tensor: onnx.TensorProto) -> Any:
     if tensor.data_type in (onnx.TensorProto.FLOAT8E4M3FN, onnx.TensorProto.FLOAT8E5M2):
         return _Hidden((), {}, (tensor,))
-    return numpy_helper.to_array(tensor)
+    return stored_array(tensor, f"initializer {quoted(tensor.name)}")
 
 
 def where(node: onnx.NodeProto) -> str:
@@ -243,7 +248,7 @@ def onnxruntime_session(model: bytes | str) -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = ONNXRUNTIME_SILENT
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
 Run: TypeAlias = Callable[[Array], Array]

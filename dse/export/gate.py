@@ -180,7 +180,8 @@ class _Beside(nn.Module):
         made = self.run_file(samples.numpy())
         if made.shape != wanted.shape:
             raise ExportError(f"{self.path} must give outputs of shape {wanted.shape}, but it gives {made.shape}.")
-        difference = np.abs(made.astype(np.float64) - wanted)
+        with np.errstate(all="ignore"):
+            difference = np.abs(made.astype(np.float64) - wanted)
         difference = np.where(np.isfinite(difference), difference, np.inf)
         self.differences.append(difference.reshape(len(made), -1).max(axis=1))
         self.mismatches += int((made.argmax(axis=-1) != wanted.argmax(axis=-1)).sum())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dse.onnx_reader.metadata import LAYERS_KEY, SITES_KEY, StatedLayer, write_layers, write_sites
+from dse.onnx_reader.metadata import FRAME_KEY, LAYERS_KEY, SITES_KEY, StatedLayer, write_layers, write_sites
 from hwmodels.datapath import ScaleKind, Scaling
 
 if TYPE_CHECKING:
     from workloads.quantize import QuantizedModel
 
 
-def described(model: QuantizedModel) -> dict[str, str]:
+def described(model: QuantizedModel, frame: int) -> dict[str, str]:
     """The metadata of a file: what a reader could not know of the layers of `model` from nodes and weights alone."""
     stated: dict[str, StatedLayer] = {}
     for result in model.layers:
@@ -20,6 +20,8 @@ def described(model: QuantizedModel) -> dict[str, str]:
             stated[result.name] = StatedLayer(accumulator.bits, accumulator.tile_size)
     scalings = {name: quant.scaling for name, quant in model.numerics.sites.items() if quant.scaling not in PLAIN}
     made = {LAYERS_KEY: write_layers(stated)} if stated else {}
+    if frame != 1:
+        made[FRAME_KEY] = str(frame)
     return made | ({SITES_KEY: write_sites(scalings)} if scalings else {})
 
 

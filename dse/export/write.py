@@ -54,7 +54,7 @@ def to_onnx(model: QuantizedModel, example_input: Tensor, dialect: str, *, name:
         source = helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, [images, *example_input.shape[1:]])
         sizes = [images, None]
     output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, sizes)
-    return emission.build.model(name, source, output, described(model))
+    return emission.build.model(name, source, output, described(model, example_input.shape[1] if text else 1))
 
 
 def tensor_names(model: QuantizedModel, example_input: Tensor, dialect: str) -> Mapping[str, str]:

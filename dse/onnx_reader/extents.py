@@ -59,14 +59,14 @@ def rank_of(walk: Walk, source: Stream | Floating) -> int:
     """How many axes a tensor of activations has."""
     if isinstance(source, Floating):
         return len(source.shape)
-    flat = 3 if walk.text else 2
+    flat = 2 + source.tokens + (source.heads is not None)
     return (flat if source.flat else 4) + (source.group is not None)
 
 
 def dynamic_scaling(walk: Walk, node: Node, source: Stream, scale: Extent) -> Scaling:
     """The scaling of a quantizer whose scale is computed: per frame, per token or pixel, or per group of channels."""
     rank = rank_of(walk, source)
-    channel = 1 if len(walk.graph.input_shape) == 3 and not source.flat else rank - 1 - (source.group is not None)
+    channel = rank - 1 - (source.group is not None) if source.flat else 1
     wanted = {
         (channel + 1,) if source.group is not None else (channel,): Granularity.GROUP
         if source.group

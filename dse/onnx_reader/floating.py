@@ -1,4 +1,4 @@
-"""The floating-point parts of a network of tokens: their shapes are followed, so that what reads them is known.
+"""The floating-point parts of a network: their shapes are followed, so that what reads them is known.
 
 Sizes of windows are not known (None): they are the first axes of every tensor.
 """
@@ -41,10 +41,19 @@ def _shape(walk: Walk, node: Node, position: int) -> Shape:
             return shape
         case Constant():
             return tensor.array.shape
-        case Stream(flat=True, group=None):
-            return (None, None, tensor.channels)
+        case Stream(heads=int() as heads):
+            return (None, _tokens(walk, tensor), heads, tensor.channels // heads)
+        case Stream(tokens=True, group=None):
+            return (None, _tokens(walk, tensor), tensor.channels)
+        case Stream(flat=False, group=None):
+            return (None, tensor.channels, tensor.height, tensor.width)
         case _:
             raise OnnxReadError(f"{node} must read floating-point tensors, but input {position} is none.")
+
+
+def _tokens(walk: Walk, stream: Stream) -> int | None:
+    """Tokens of a window; not known of text."""
+    return stream.height if walk.graph.input_shape else None
 
 
 def _same(walk: Walk, node: Node, shapes: list[Shape]) -> Shape:
@@ -119,6 +128,18 @@ def _sliced(walk: Walk, node: Node, shapes: list[Shape]) -> Shape:
     return tuple(made)
 
 
+def _padded(walk: Walk, node: Node, shapes: list[Shape]) -> Shape:
+    pads = [int(size) for size in constant(node, 1, "pads", walk.tensors).reshape(-1)]
+    rank = len(shapes[0])
+    if (
+        len(pads) != 2 * rank
+        or min(pads) < 0
+        or any(pads[i] + pads[i + rank] and shapes[0][i] is None for i in range(rank))
+    ):
+        raise OnnxReadError(f"{node} must pad known axes, but it pads {quoted(shapes[0])} by {quoted(pads)}.")
+    return tuple(s if s is None else s + pads[i] + pads[i + rank] for i, s in enumerate(shapes[0]))
+
+
 def _joined(walk: Walk, node: Node, shapes: list[Shape]) -> Shape:
     axis = _axis(node, node.integer("axis"), len(shapes[0]))
     sizes = [shape[axis] for shape in shapes if len(shape) == len(shapes[0])]
@@ -166,6 +187,7 @@ FLOATING: Mapping[str, Callable[[Walk, Node, list[Shape]], Shape]] = {
         ("Sqrt", "Sigmoid", "Gelu", "Cos", "Sin", "Cast", "LayerNormalization", "Softmax", "Identity"), _same
     ),
     "Gather": _gather,
+    "Pad": _padded,
     "ReduceMean": _reduced,
     "Transpose": _transposed,
     "Reshape": _reshaped,
@@ -181,12 +203,16 @@ FLOATING: Mapping[str, Callable[[Walk, Node, list[Shape]], Shape]] = {
 
 def is_floating(walk: Walk, node: Node) -> bool:
     """Whether a node belongs to a floating-point part: by what it reads, or because nothing else in a network has it."""
-    if not walk.text or node.op not in FLOATING:
+    if node.op not in FLOATING:
         return False
     tensors: list[Tensor | None] = [walk.tensors.get(name) for name in node.inputs]
-    if any(isinstance(tensor, Floating) for tensor in tensors):
+    if any(isinstance(tensor, Floating) or (isinstance(tensor, Stream) and tensor.heads) for tensor in tensors):
         return True
-    sums = [tensor for tensor in tensors if isinstance(tensor, Stream) and tensor.grid is None]
-    return bool(sums) and (
-        node.op in ("Gather", "Shape", "Sigmoid", "Gelu", "Reshape", "LayerNormalization") or len(sums) > 1
-    )
+    streams = [tensor for tensor in tensors if isinstance(tensor, Stream)]
+    if len(streams) == 2:
+        return any(stream.tokens for stream in streams)
+    if not streams or streams[0].grid is not None:
+        return False
+    if node.op == "Reshape" and not streams[0].flat:  # patches become tokens
+        return constant(node, 1, "shape", walk.tensors).size == 3
+    return streams[0].tokens and node.op in ("Sigmoid", "Gelu", "Reshape", "LayerNormalization")

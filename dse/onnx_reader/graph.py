@@ -121,7 +121,7 @@ def load_graph(path: Path) -> OnnxGraph:
         raise OnnxReadError(f"{path} must be an ONNX model with nodes, but it has none.")
     if len(graph.node) > MAX_NODES:
         raise OnnxReadError(f"{path} must have at most {MAX_NODES} nodes, but it has {len(graph.node)}.")
-    constants = {_text(t.name): _array(t, f"initializer {quoted(_text(t.name))}") for t in graph.initializer}
+    constants = {_text(t.name): stored_array(t, f"initializer {quoted(_text(t.name))}") for t in graph.initializer}
     inputs = [value for value in graph.input if _text(value.name) not in constants]
     if len(inputs) != 1 or not graph.output:
         raise OnnxReadError(
@@ -167,7 +167,7 @@ def parse_model(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _array(tensor: onnx.TensorProto, what: str) -> Array:
+def stored_array(tensor: onnx.TensorProto, what: str) -> Array:
     """The values of a tensor that the file itself holds."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
         raise OnnxReadError(
@@ -222,7 +222,7 @@ def _attribute(attribute: onnx.AttributeProto, node: str) -> Attribute | None:
         case kinds.FLOATS:
             value = [float(v) for v in attribute.floats]
         case kinds.TENSOR:
-            value = _array(attribute.t, f"attribute {quoted(_text(attribute.name))} of node {quoted(node)}")
+            value = stored_array(attribute.t, f"attribute {quoted(_text(attribute.name))} of node {quoted(node)}")
     return value
 
 

@@ -126,9 +126,10 @@ def convolution(
 def linear(node: Node, name: str, stream: Stream, site: str, weight: Weight) -> tuple[Stream, tuple[Operator, ...]]:
     """Output and operator of a linear layer; its weights have the output features first."""
     rows, cols = weight.codes.shape
-    if not stream.flat or stream.features != cols:
+    features, vectors = (stream.channels, stream.vectors) if stream.tokens else (stream.features, 1)
+    if not stream.flat or features != cols:
         raise OnnxReadError(f"{node} must read {cols} features, but it reads {stream.size}; flatten images first.")
-    return Stream(rows, 1, 1, flat=True), (MatVec(name, rows, cols, 1, site),)
+    return Stream(rows, vectors, 1, flat=True, tokens=stream.tokens), (MatVec(name, rows, cols, vectors, site),)
 
 
 def rows_first(node: Node, weight: Weight) -> Weight:

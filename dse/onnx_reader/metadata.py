@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from dse.onnx_reader.errors import OnnxReadError
+from dse.onnx_reader.errors import OnnxReadError, quoted
 from hwmodels.datapath import DatapathError, Scaling, parse_scaling
 
 LAYERS_KEY = "bitfront.layers"
@@ -16,6 +16,9 @@ LAYERS_KEY = "bitfront.layers"
 
 SITES_KEY = "bitfront.sites"
 """Metadata key; its value is JSON: site -> name of its scaling, of sites that have not simply one constant scale."""
+
+FRAME_KEY = "bitfront.frame"
+"""Metadata key; its value is how many tokens hardware takes in at a time, where the input is text: 1 if it is absent."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,15 @@ def stated_sites(metadata: Mapping[str, str]) -> dict[str, Scaling]:
         return {str(name): parse_scaling(scaling) for name, scaling in entries.items()}
     except (ValueError, TypeError, AttributeError, RecursionError, DatapathError):
         raise OnnxReadError(f"the metadata {SITES_KEY} must be JSON of site: scaling, but it is not.") from None
+
+
+def stated_frame(metadata: Mapping[str, str]) -> int:
+    """Tokens of a frame.
+
+    Raises:
+        OnnxReadError: it is no sane number.
+    """
+    text = metadata.get(FRAME_KEY, "1")
+    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 7 and int(text) > 0):
+        raise OnnxReadError(f"the metadata {FRAME_KEY} must be a number of tokens, but it is {quoted(text)}.")
+    return int(text)

@@ -16,6 +16,9 @@ QUANTIZER_SUFFIX = ".quant"
 CODES_SUFFIX = ".codes"
 """Behind that in the name of the node that makes codes, where another one makes values of them."""
 
+GROUPS_SUFFIX = ".groups"
+"""Behind the name of a quantizer in that of the tensor whose channels are split into its groups."""
+
 
 def layer_name(node_name: str) -> str:
     """``block1.conv1`` for the node ``/block1/conv1/Conv``; other names stay, less what is not printable.

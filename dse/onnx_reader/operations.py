@@ -12,6 +12,7 @@ from dse.onnx_reader import extents, layers
 from dse.onnx_reader.errors import OnnxReadError, quoted
 from dse.onnx_reader.floating import floating, is_floating
 from dse.onnx_reader.graph import FP8_TYPES, Array, Node, OnnxGraph
+from dse.onnx_reader.names import GROUPS_SUFFIX
 from dse.onnx_reader.quantizers import (
     clipped,
     code_range,
@@ -115,10 +116,14 @@ def as_stream(walk: Walk, node: Node, source: Tensor) -> Stream:
     match source:
         case Stream():
             return source
-        case Floating((None, None, int() as channels)):
+        case Floating((None, int() as channels)):
             return Stream(channels, 1, 1, flat=True, floating=True)
-        case Floating((None, None, int() as groups, int() as size)):
-            return Stream(groups * size, 1, 1, flat=True, group=size, floating=True)
+        case Floating((None, tokens, int() as channels)):
+            return Stream(channels, tokens or walk.frame, 1, flat=True, floating=True, tokens=True)
+        case Floating((None, tokens, int() as groups, int() as size)) if node.inputs[0].endswith(GROUPS_SUFFIX):
+            return Stream(groups * size, tokens or walk.frame, 1, flat=True, group=size, floating=True, tokens=True)
+        case Floating((None, tokens, int() as heads, int() as size)):
+            return Stream(heads * size, tokens or walk.frame, 1, flat=True, floating=True, heads=heads, tokens=True)
         case _:
             raise OnnxReadError(f"{node} must read activations, but its input does not come from the network's input.")
 
@@ -297,7 +302,7 @@ def _pointwise(walk: Walk, node: Node) -> Tensor:
         raise OnnxReadError(
             f"{node} must read activations and constants, but it reads {len(streams)} activations and other tensors."
         )
-    if streams[0].grid is None and walk.count_readers(node.outputs[0]) > 1 and not walk.text:
+    if streams[0].grid is None and walk.count_readers(node.outputs[0]) > 1 and not streams[0].tokens:
         raise OnnxReadError(f"{node} must be read once or be quantized, but several nodes read its sums.")
     return replace(streams[0], grid=None)
 

@@ -50,9 +50,9 @@ class Grid:
 class Stream:
     """Activations of one image. `op` is the operator they come from (None: the network's input).
 
-    `grid` is None for sums and means that are not quantized (again) yet. `flat` streams are vectors of all their values, or, of
-    text, the channels of one token. `group` channels have an axis of their own for now. `floating` streams come from a
-    floating-point part.
+    `grid` is None for sums and means that are not quantized (again) yet. `flat` streams are vectors of all their values; those of
+    `tokens` have one for each, in place of pixels. `group` channels have an axis of their own for now. `floating` streams come
+    from a floating-point part; their channels may be those of `heads`.
     """
 
     channels: int
@@ -63,6 +63,8 @@ class Stream:
     grid: Grid | None = None
     group: int | None = None
     floating: bool = False
+    heads: int | None = None
+    tokens: bool = False
 
     @property
     def vectors(self) -> int:

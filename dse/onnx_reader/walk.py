@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from dse.onnx_reader import layers
 from dse.onnx_reader.errors import OnnxReadError, quoted
 from dse.onnx_reader.graph import Node, OnnxGraph
-from dse.onnx_reader.metadata import StatedLayer, stated_layers, stated_sites
+from dse.onnx_reader.metadata import StatedLayer, stated_frame, stated_layers, stated_sites
 from dse.onnx_reader.names import layer_name, site_name, unique
 from dse.onnx_reader.tensors import Constant, Grid, Stream, Tensor, Weight
 from hwmodels.accumulator import AccumulatorError, dot_range
@@ -44,7 +44,7 @@ class Walk:
         self.readers = readers_of(self.graph)
         self.stated = stated_layers(self.graph.metadata)
         self.stated_sites = stated_sites(self.graph.metadata)
-        self.text = not self.graph.input_shape
+        self.frame = stated_frame(self.graph.metadata)
         self.names: set[str] = set()
 
     # what nodes read -------------------------------------------------------------------------------------------------

@@ -1,14 +1,22 @@
 """A real, small sweep whose points are exported: the file is what was measured, or it is refused by name."""
 
+import hashlib
 import json
+import shutil
 
+import numpy as np
+import onnx
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from dse.bundle import PARTS, export_bundle
+from dse.bundle_check import verify_bundle
+from dse.cli import app
 from dse.config import parse_config
 from dse.evaluate import Evaluator
 from dse.export.errors import ExportError
-from dse.export_point import export_point
+from dse.export_point import export_point, verify_file
 from dse.export_rtl import export_rtl
 from dse.onnx_network import read_network
 from dse.records import RecordError
@@ -109,3 +117,135 @@ def test_a_row_that_the_configuration_does_not_describe_is_refused(folder):
             export_point(folder, chosen, "qonnx", output=None, samples=5)
     finally:
         (folder / "config.yaml").write_text(text)
+
+
+def edit(source, target, change):
+    """A damaged copy of an ONNX file."""
+    proto = onnx.load(source)
+    change(proto)
+    target.write_bytes(proto.SerializeToString())
+    return target
+
+
+def test_a_file_is_verified_later_and_the_first_differing_node_of_a_damaged_one_is_named(folder, tmp_path):
+    chosen = point(folder, weight="e2m1", activation="int4", weight_scaling="channel", status="ok")
+    export_point(folder, chosen, "qonnx", output=tmp_path / "x.onnx", samples=20)
+    assert verify_file(tmp_path / "x.onnx", folder, chosen, 20).equal
+
+    def change(proto):
+        bias = next(t for t in proto.graph.initializer if t.name == "block2.conv2.bias")
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
+
+    report = verify_file(edit(tmp_path / "x.onnx", tmp_path / "y.onnx", change), folder, chosen, 20)
+    assert not report.equal
+    assert report.gate.first_difference.startswith("block2.conv2 (node 'block2.conv2.with_bias', Add): off by 0.01")
+    assert report.cost_equal  # a bias costs nothing
+    asked = ["verify", str(tmp_path / "y.onnx"), "--against", str(folder), "--point", chosen, "--samples", "5"]
+    run = CliRunner().invoke(app, asked)
+    assert run.exit_code == 1
+    assert "NOT EQUAL: the file is not what was measured" in run.stdout
+
+    other = point(folder, weight="int4_narrow", activation="int4", weight_scaling="channel", status="ok")
+    assert not verify_file(tmp_path / "x.onnx", folder, other, 5).equal  # another point
+
+
+def test_verify_says_what_it_needs(tmp_path):
+    (tmp_path / "x.onnx").write_bytes(b"no")
+    run = CliRunner().invoke(app, ["verify", str(tmp_path / "x.onnx")])
+    assert "a file must be verified against a point" in str(run.exception)
+    run = CliRunner().invoke(app, ["verify", str(tmp_path), "--point", "knee"])
+    assert "a bundle must be verified by itself" in str(run.exception)
+    with pytest.raises(ExportError, match=r"must be a design bundle, but it has no bundle\.json"):
+        verify_bundle(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def bundle(folder):
+    chosen = point(folder, weight="int4_narrow", activation="int4", weight_scaling="channel", status="ok")
+    made = export_bundle(folder, chosen, output=None, samples=10)
+    assert made.equal
+    assert set(made.parts) == set(PARTS)
+    return made
+
+
+@pytest.fixture
+def travelled(bundle, tmp_path):
+    """A copy of it elsewhere."""
+    return shutil.copytree(bundle.folder, tmp_path / "elsewhere")
+
+
+def test_a_bundle_is_verified_without_its_sweep(travelled, bundle):
+    checked = verify_bundle(travelled)
+    assert checked.equal, checked
+    assert set(checked.executed) == {"design.qonnx.onnx", "design.qcdq.onnx"}
+    assert all("0 of 16 outputs mismatch" in text for text in checked.executed.values())
+    cost = json.loads((travelled / "cost.json").read_text())
+    assert cost["total"]["lut"] == bundle.parts["qonnx"].report["cost"]["lut"] > 0
+    text = (travelled / "README.md").read_text()
+    assert all(name in text for name in ("design.qonnx.onnx", "cost.txt", "samples.npz", "gate.json", "config.yaml"))
+    assert str(bundle.folder) not in (travelled / "bundle.json").read_text()
+
+
+def test_a_changed_or_missing_file_of_a_bundle_is_named(travelled):
+    (travelled / "cost.txt").write_text("nothing")
+    (travelled / "point.json").unlink()
+    checked = verify_bundle(travelled)
+    assert checked.wrong == ("cost.txt has changed", "point.json is missing")
+    assert not checked.equal
+
+
+def test_a_bundle_whose_file_computes_something_else_is_not_equal(travelled):
+    def change(proto):
+        head = next(t for t in proto.graph.initializer if t.name == "head.bias")
+        other = -9 * onnx.numpy_helper.to_array(head) + np.arange(10, dtype=np.float32)
+        head.CopyFrom(onnx.numpy_helper.from_array(other, head.name))
+
+    edit(travelled / "design.qonnx.onnx", travelled / "design.qonnx.onnx", change)
+    relisted(travelled, "design.qonnx.onnx")
+    checked = verify_bundle(travelled)
+    assert checked.wrong == ("design.qonnx.onnx does not give the stored outputs",)
+
+
+def relisted(bundle, name):
+    """Give a file of a bundle the hash that it has now, as a liar would."""
+    document = json.loads((bundle / "bundle.json").read_text())
+    document["files"][name] = hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+    (bundle / "bundle.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", "..", "a\\b", ""])
+def test_a_bundle_lists_no_path_out_of_its_folder(travelled, name):
+    document = json.loads((travelled / "bundle.json").read_text())
+    document["files"][name] = "0" * 64
+    (travelled / "bundle.json").write_text(json.dumps(document))
+    with pytest.raises(ExportError, match="the files of a bundle must lie in its folder"):
+        verify_bundle(travelled)
+
+
+def test_links_and_pickles_in_a_bundle_are_refused(travelled, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (travelled / "cost.txt").unlink()
+    (travelled / "cost.txt").symlink_to(tmp_path / "secret")
+    assert "cost.txt is a link" in verify_bundle(travelled).wrong
+    (travelled / "cost.txt").unlink()
+    (travelled / "cost.txt").write_text("x")
+    relisted(travelled, "cost.txt")
+    np.savez(travelled / "samples.npz", inputs=np.array([{}], dtype=object), outputs=np.zeros(1, np.float32))
+    relisted(travelled, "samples.npz")
+    with pytest.raises(ExportError, match="must hold inputs and outputs as NumPy stores them"):
+        verify_bundle(travelled)
+
+
+def test_a_bundle_is_written_into_a_folder_of_its_own(folder, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ExportError, match="the folder of a bundle must be new or empty"):
+        export_bundle(folder, "knee", output=tmp_path, samples=5)
+
+
+def test_a_part_that_cannot_hold_the_point_is_left_out_with_its_reason(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("dse.bundle.PARTS", {name: part for name, part in PARTS.items() if name != "rtl"})  # it can
+    chosen = point(folder, weight="e2m1", activation="e2m1", weight_scaling="group16", status="ok")
+    made = export_bundle(folder, chosen, output=tmp_path / "b", samples=5)
+    assert "qcdq holds integers" in made.left_out["qcdq"]
+    assert "No qcdq: qcdq holds integers" in (tmp_path / "b" / "README.md").read_text()
+    assert verify_bundle(tmp_path / "b").equal

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from dse.config import ConfigError, SweepConfig, parse_config
 from dse.cost_point import cost_point
 from dse.evaluate import Evaluator
-from dse.export.errors import ExportError
 from dse.export_point import export_point
 from dse.front import reference_box
 from dse.objectives import OBJECTIVES, ObjectiveError
@@ -183,11 +182,17 @@ def test_the_manifest_knows_model_and_text_by_their_hashes(results):
     assert len(set(source.checkpoint_id.split("+"))) == 3
 
 
-def test_a_network_with_floating_point_inside_is_not_exported(results):
-    with pytest.raises(
-        ExportError, match="must compute on integers and minifloats throughout to be exported, but small"
-    ):
-        export_point(results.folder, results.front[0].id, "qonnx", output=None, samples=None)
+@pytest.mark.parametrize(("exporter", "index"), [("qonnx", -1), ("qcdq", 0)])
+def test_a_language_model_is_exported_with_its_perplexity(results, exporter, index):
+    chosen = [row.id for row in results.rows if row.metrics and row.id != "float"]
+    report = export_point(
+        results.folder, chosen[index] if exporter == "qonnx" else "int8.0", exporter, output=None, samples=None
+    )
+    assert report.equal, report.text()
+    assert report.cost_covers == "layers with weights"
+    assert report.cost.lut > 0
+    assert report.gate.metrics_model["perplexity"] == pytest.approx(report.stored["perplexity"])
+    assert report.gate.metrics_exported["perplexity"] == pytest.approx(report.stored["perplexity"], rel=0.01)
 
 
 def test_a_missing_model_stops_a_sweep_in_one_sentence(files):
