@@ -182,7 +182,9 @@ class HardwareConfig(_Strict):
     target_fps: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1000.0,)
     clock_mhz: Annotated[float, Field(gt=0, le=2000)] = 200.0
     multiplier: Annotated[tuple[Multiplier, ...], Field(min_length=1)] = (Multiplier.LUT,)
-    memory: Annotated[tuple[Literal["auto", "bram", "lutram", "uram"], ...], Field(min_length=1)] = ("auto",)
+    memory: Annotated[tuple[Literal["auto", "bram", "lutram", "uram", "external"], ...], Field(min_length=1)] = (
+        "auto",
+    )
     model: Literal["calibrated", "finn"] = "calibrated"
     float_bits: Annotated[int, Field(ge=8, le=24)] = FLOAT_BITS
     utilization: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -377,12 +377,13 @@ def _columns(report: CostReport, point: DesignPoint) -> dict[str, object]:
         "fps": report.fps(point.hardware.clock_mhz),
         "bottleneck": report.bottleneck,
         "uncalibrated_lut_share": uncalibrated / total.lut if total.lut else 0.0,
+        "memory_gbs": report.bandwidth_gbs(point.hardware.clock_mhz) or None,
     }
 
 
 def _exceeded(report: CostReport, point: DesignPoint, utilization: float) -> str | None:
     device = get_device(point.hardware.device)
-    over = report.total.fits(device.resources * utilization)
+    over = report.exceeded(replace(device, resources=device.resources * utilization), point.hardware.clock_mhz)
     if not over:
         return None
     parts = ", ".join(f"{needed:,.0f} {name} of {available:,.0f}" for name, needed, available in over)

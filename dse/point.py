@@ -23,7 +23,7 @@ class Hardware:
         target_fps: frames per second that every layer must reach.
         clock_mhz: clock frequency (MHz) assumed for it; not a timing claim.
         multiplier: primitive of the multipliers.
-        memory: weight memory style: auto, bram, lutram or uram.
+        memory: weight memory style: auto, bram, lutram, uram or external (off-chip).
         model: calibrated or finn.
         float_bits: of the fixed-point numbers in which norms, attention and the residual stream of a language model compute.
     """

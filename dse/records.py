@@ -102,7 +102,7 @@ class _Measured(_Value):
 
 
 class _Costed(_Value):
-    """What a row costs, and how its numbers came about."""
+    """What a row costs, and how its numbers came about; `memory_gbs` are GB/s of weights, where these are off-chip."""
 
     accumulator_bits: int | None = None
     weight_bits: int | None = None
@@ -116,6 +116,7 @@ class _Costed(_Value):
     fps: float | None = None
     bottleneck: str | None = None
     uncalibrated_lut_share: float | None = None
+    memory_gbs: float | None = None
     numerics_key: str | None = None
     hardware_key: str | None = None
     seconds: float | None = None

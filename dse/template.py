@@ -58,7 +58,7 @@ hardware:
   target_fps: 10000         # every layer is folded (PE, SIMD) to reach it; or a list
   clock_mhz: 200            # assumed, not a timing claim
   multiplier: lut           # lut, dsp (integers only), or [lut, dsp]; with dsp, make dsp an objective too
-  memory: auto              # weight memory: auto, bram, lutram, uram; or a list
+  memory: auto              # weight memory: auto, bram, lutram, uram, external (off-chip); or a list
   model: calibrated         # calibrated, or finn (FINN v0.10.1 compatible, integers only)
   float_bits: 16            # transformers: of the fixed-point numbers that norms, attention and residual stream compute in
   utilization: 1.0          # share of the part that a design may use

@@ -42,6 +42,24 @@ def test_what_cannot_fit_is_costed_and_recorded_but_never_quantized(tmp_path, la
     assert len(executor.asked) == 1  # the INT8 reference alone
 
 
+def test_weights_off_chip_are_a_hardware_choice_with_their_bandwidth(tmp_path, layers):
+    """GB/s are PE * SIMD * bits * clock of all layers; a card that states fewer is too small."""
+    hardware = {"device": "XCU250", "target_fps": [1000, 60000], "memory": ["auto", "external"]}
+    config = fake_config(hardware=hardware, space={"accumulator": ["auto"]})
+    _, rows = run_fake(tmp_path, config, FakeExecutor(layers))
+    slow = [r for r in rows if r.target_fps == 1000 and r.status == "ok"]
+    on, off = ({r.numerics_key: r for r in slow if r.memory == memory} for memory in ("auto", "external"))
+    assert on.keys() == off.keys()
+    assert len(on) > 3
+    for key, row in off.items():
+        assert on[key].memory_gbs is None
+        assert 0.1 < row.memory_gbs < 77
+        assert row.lut > on[key].lut  # a DMA engine for each layer
+    fast = [r for r in rows if r.target_fps == 60000 and r.memory == "external" and r.memory_gbs]
+    assert {r.status for r in fast} == {"too_big"}
+    assert all(r.memory_gbs > 77 and re.search(r"needs .*GB/s of off-chip memory of 77", r.reason) for r in fast)
+
+
 def test_a_too_narrow_accumulator_is_refused_with_the_layer_and_its_width(tmp_path, layers):
     space = {"accumulator": ["16"], "recipe": ["gptq"], "weight": ["int4", "int2_narrow"]}
     _, rows = run_fake(tmp_path, fake_config(space=space), FakeExecutor(layers))
