@@ -29,7 +29,7 @@ from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
 from hwmodels.float_parts import FLOAT_BITS
 from hwmodels.formats import IntFormat
-from workloads.numerics import Override, check_activation, check_kv_cache, check_weight
+from workloads.numerics import Override, check_activation, check_kv_cache, check_weight, parse_rotation
 from workloads.recipes import parse_recipe
 from workloads.registry import (
     CLASSIFIER,
@@ -172,6 +172,7 @@ class RulesConfig(_Strict):
 
     edge: Annotated[str, _parsed(_element_or("same"))] = "int8"
     residual: Annotated[str, _parsed(_element_or("same"))] = "int8"
+    rotation: Annotated[str, _parsed(parse_rotation)] = "int12"
     layers: tuple[OverrideConfig, ...] = ()
 
 

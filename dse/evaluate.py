@@ -349,6 +349,7 @@ def _described(point_id: str, choice: Choice | None, point: DesignPoint) -> dict
         **asked,
         "edge": "same" if spec.edge is None else spec.edge.name,
         "residual": "same" if spec.residual is None else spec.residual.name,
+        "rotation": spec.rotation.name if spec.recipe.rotates_online else None,
         "device": hardware.device,
         "target_fps": hardware.target_fps,
         "clock_mhz": hardware.clock_mhz,

@@ -53,6 +53,7 @@ class _Asked(_Value):
     kv_scaling: str | None = None
     edge: str | None = None
     residual: str | None = None
+    rotation: str | None = None
     device: str | None = None
     target_fps: float | None = None
     clock_mhz: float | None = None

@@ -13,7 +13,7 @@ from dse.point import DesignPoint, Hardware
 from hwmodels.catalog import parse_element
 from hwmodels.datapath import DatapathError, Multiplier, Overflow, TensorQuant, parse_scaling
 from hwmodels.errors import BitfrontError
-from workloads.numerics import NumericsSpec, is_minifloat
+from workloads.numerics import NumericsSpec, is_minifloat, parse_rotation
 from workloads.recipes import parse_recipe
 from workloads.scale_rule import parse_scale_rule
 
@@ -83,6 +83,7 @@ class Space:
             activation=TensorQuant(parse_element(choice["activation"]), parse_scaling(choice["activation_scaling"])),
             recipe=parse_recipe(choice["recipe"]),
             edge=None if self.rules.edge == "same" else parse_element(self.rules.edge),
+            rotation=parse_rotation(self.rules.rotation),
             residual=None if self.rules.residual == "same" else parse_element(self.rules.residual),
             accumulator_bits=None if choice["accumulator"] == "auto" else int(choice["accumulator"]),
             tile_size=None if choice["tile"] == "none" else int(choice["tile"]),

@@ -50,6 +50,7 @@ space:
 rules:
   edge: int8                # weights and input of the first and the last layer; same: as on the axes
   residual: int8            # both inputs of a residual add; same: as on the axes
+  rotation: int12           # what online rotations (hadamardN) read; wider beside activations of more than 6 bits
   layers: []                # exceptions by name or type (conv, depthwise, linear): - {{match: "*.depthwise", weight: int8}}
 
 # Hardware choices cost microseconds: all of them are enumerated on top of every numerics point.

@@ -5,7 +5,7 @@ Rules, each visible in the result:
 - The layers that read the model's input, and the last one, are the *edge*: spec.edge for their weights (one scale per output
   channel, or per tensor where that is asked for) and for the site that they read. A site that an edge layer shares with others
   takes the edge format for all of them.
-- What an online rotation reads is on a grid of :data:`ROTATION_BITS` bits, integers on one constant scale.
+- What an online rotation reads holds spec.rotation, on one constant scale.
 - Sites of residual adds hold spec.residual, signed, because a branch without a ReLU may be negative, on one constant scale.
 - An integer activation is unsigned where no value can be negative, and where it has a zero point. Minifloats keep their sign,
   unless an unsigned one is asked for: then the sites that can be negative hold the signed one of the same width instead
@@ -40,10 +40,6 @@ from workloads.numerics import LAYER_TYPES, NumericsSpec, Override, check_activa
 from workloads.plan import Layer, Plan, Site
 from workloads.recipes import CHOOSES_CODES
 from workloads.scales import weight_codes, weight_scales
-
-ROTATION_BITS = 12
-"""Width of the integers that an online rotation reads (assumed: rounding them is lost beside what is rounded behind it; a
-rotation is exact, log2(b) bits wider, and was synthesized up to 14 bits)."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ def _site_quant(plan: Plan, site: Site, spec: NumericsSpec) -> TensorQuant:
     readers = [layer for layer in plan.layers if layer.site == site.name]
     quant, kind = spec.activation, _plain(spec.activation.scaling.kind)
     if site.name in plan.rotated_sites:
-        quant = TensorQuant(IntFormat(ROTATION_BITS), Scaling(kind=kind))
+        quant = TensorQuant(spec.rotation, Scaling(kind=kind))
     elif site.residual:
         quant = TensorQuant(spec.residual or quant.format, Scaling(kind=kind))
     elif spec.edge is not None and any(layer.name in plan.edges for layer in readers):

@@ -4,7 +4,7 @@ A rotation spreads the outliers of each block of b channels over the block, so t
 stands in front of every dense layer whose input channels are a multiple of b, but for those that read the model's input and
 those whose input is rotated already (:mod:`workloads.rotate`); layers that read one tensor share one. Rotations of whole
 vectors stand where their channels are a power of two, which is what hardware has a unit for. The quantizer of the layers
-stands behind it. In front it reads whole numbers of a width of its own (:data:`workloads.assign.ROTATION_BITS`).
+stands behind it. In front it reads integers of a format of their own (`rotation` of :class:`workloads.numerics.NumericsSpec`).
 
 The gain of a norm in front is merged into the layers behind, as in :mod:`workloads.rotate`: rotated, it would be an outlier of
 the weights.

@@ -187,6 +187,11 @@ class Recipe:
         return self.name
 
     @property
+    def rotates_online(self) -> bool:
+        """Whether the network gets rotations that stay in it."""
+        return any(p.transform is Transform.HADAMARD for p in self.preparations)
+
+    @property
     def uses_accumulator(self) -> bool:
         """Whether the weight codes depend on the accumulator width."""
         return not AXE_STEPS.isdisjoint(self.steps)

@@ -93,9 +93,11 @@ def test_recipes_that_prepare_the_network_run_and_cost_what_they_add(files):
     recipes = ("rtn", "rotate", "hadamard8", "hadamard32", "rotate+hadamard32", "hadamard512")
     data = config.model_dump(mode="json") | {"space": space | {"recipe": recipes}}
     data["search"] |= {"trials": 6, "batch": 6}
+    data["rules"] |= {"rotation": "int14"}
     run_sweep(parse_config(yaml.safe_dump(json.loads(json.dumps(data)))), files / "results", 1)
     rows = {row.recipe: row for row in load_results(files / "results" / "rotated").rows if row.id[0].isdigit()}
     assert set(rows) == set(recipes)
+    assert {recipe for recipe, row in rows.items() if row.rotation == "int14"} == {r for r in recipes if "had" in r}
     assert rows["hadamard512"].status == "refused"
     assert "hadamard512 must find a dense layer" in rows["hadamard512"].reason
     cost = {recipe: row.lut for recipe, row in rows.items() if row.status != "refused"}

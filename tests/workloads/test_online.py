@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import scipy.linalg
 import torch
@@ -11,11 +13,13 @@ from small_networks import images, spec, tiny_resnet
 from test_prepare import MODEL, PLAN, TOKENS
 from torch import Tensor, nn
 
+from hwmodels.formats import FormatError, IntFormat
 from hwmodels.ops import MatVec, Requantize, Rotate
-from workloads.assign import ROTATION_BITS, assign
+from workloads.assign import assign
 from workloads.hadamard import BlockHadamard
 from workloads.llm.tiny_llama import OUTLIERS
 from workloads.lowering import lower
+from workloads.numerics import parse_rotation
 from workloads.online import online_hadamard
 from workloads.plan import Plan, make_plan
 from workloads.prepare import prepare
@@ -132,7 +136,7 @@ def test_the_quantizer_of_the_layers_stands_behind_the_rotation() -> None:
     assert set(blocks) == {"hadamard.relu1", "hadamard.relu3", "hadamard.flatten"}  # relu2 is read by a depthwise layer
     assert torch.allclose(made.graph(images(8)), RESNET_PLAN.graph(images(8)), atol=1e-5)
     sites = assign(made, spec("int4", "int4", edge=None)).sites
-    assert sites["relu1"].format.name == f"uint{ROTATION_BITS}"
+    assert sites["relu1"].format.name == "uint12"
     assert sites["hadamard.relu1"].format.name == "int4"
     assert sites["relu2"].format.name == "uint4"
     assert next(layer for layer in made.layers if layer.name == "conv").site == "hadamard.relu1"
@@ -143,6 +147,22 @@ def test_the_quantizer_of_the_layers_stands_behind_the_rotation() -> None:
     conv = operators["conv"]
     assert isinstance(conv, MatVec)
     assert conv.site == "hadamard.relu1"
+
+
+def test_what_a_rotation_reads_is_a_rule_of_its_own() -> None:
+    default, wide = (
+        spec("int8", "int8", "hadamard8"),
+        replace(spec("int8", "int8", "hadamard8"), rotation=IntFormat(16)),
+    )
+    made = online_hadamard(RESNET_PLAN, images(8), 8)
+    assert assign(made, wide).sites["relu1"].format.name == "uint16"
+    assert assign(made, wide).sites["hadamard.relu1"] == assign(made, default).sites["hadamard.relu1"]
+    assert wide.key != default.key
+    assert "rotation" not in default.as_dict()
+    assert replace(wide, recipe=parse_recipe("rtn")).key == spec("int8", "int8").key  # nothing reads it
+    for name, reason in (("e2m1", "must read integers, .* but got 'e2m1'; use intN"), ("int30", "at most 24 bits")):
+        with pytest.raises(FormatError, match=reason):
+            parse_rotation(name)
 
 
 def vision_transformer() -> VisionTransformer:
