@@ -1,4 +1,4 @@
-"""FINN itself on our exports: three networks through finn-plus' estimate-only flow, its figures beside ours, node by node.
+"""FINN itself on our exports: four networks through finn-plus' estimate-only flow, its figures beside ours, node by node.
 
     make finn-check     # or: python benchmarks/finn_check.py --finn .venv-finn/bin/python
 
@@ -49,6 +49,7 @@ TOOL = "finn-plus 1.6.1"
 HARDWARE: Mapping[str, Hardware] = {
     "mlp": Hardware("XCZU3EG", target_fps=20_000, clock_mhz=200),
     "digits-resnet": Hardware("XCZU3EG", target_fps=2_000, clock_mhz=200),
+    "digits-mobilenet": Hardware("XCZU3EG", target_fps=5_000, clock_mhz=200),
     "depthwise": Hardware("XCZU7EV", target_fps=25_000, clock_mhz=200),
 }
 """Part, frame rate and clock of each network."""
@@ -103,7 +104,7 @@ class Separable(nn.Module):
 
 @cache
 def images() -> Tensor:
-    """Images of digits, (images, 1, 32, 32)."""
+    """Images of digits, (images, 1, 32, 32); both workloads have the same."""
     return get_workload("digits-resnet").calibration()[:CALIBRATION_IMAGES]
 
 
@@ -124,6 +125,7 @@ def quantized(name: str) -> tuple[QuantizedModel, Tensor]:
     model = {
         "mlp": lambda: untrained(Perceptron, samples),
         "digits-resnet": lambda: get_workload("digits-resnet").load_model(),
+        "digits-mobilenet": lambda: get_workload("digits-mobilenet").load_model(),
         "depthwise": lambda: untrained(Separable, samples),
     }[name]()
     spec = NumericsSpec(
@@ -137,6 +139,7 @@ def quantized(name: str) -> tuple[QuantizedModel, Tensor]:
 NETWORKS: Mapping[str, str] = {
     "mlp": "an MLP, 1024-64-64-10, not trained",
     "digits-resnet": "the residual network of the default sweep",
+    "digits-mobilenet": "the small MobileNetV2",
     "depthwise": "a depthwise-separable network with a max pool, not trained",
 }
 
@@ -299,7 +302,7 @@ def table(name: str, nodes: list[Node], completed: Completed, folder: Path) -> s
 
 HEADER = f"""# FINN on our exports
 
-Made by `make finn-check`, which builds an environment with {TOOL}, exports three networks as `dse export --to finn` does (4-bit
+Made by `make finn-check`, which builds an environment with {TOOL}, exports four networks as `dse export --to finn` does (4-bit
 weights and activations, 8-bit edges and residual adds), and runs FINN's estimate-only flow on the folders. It takes about ten
 minutes, most of them installing, and is not part of `.ci/run`.
 

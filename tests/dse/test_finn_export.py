@@ -92,7 +92,7 @@ def test_adapting_puts_standard_operators_first_and_changes_nothing_given(folder
     assert source.SerializeToString() == before
 
 
-@pytest.mark.parametrize("name", ["mlp", "digits-resnet", "depthwise"])
+@pytest.mark.parametrize("name", list(GOLDEN["networks"]))
 def test_names_foldings_and_cycles_are_those_of_finn(name, tmp_path):
     """What the export says before FINN is started, against what FINN then made of it."""
     nodes = finn_check().export(name, tmp_path).nodes
