@@ -21,7 +21,7 @@ from workloads.vision.digits_data import SPLITS, data_hash, make_split
 from workloads.vision.train import TRAININGS, main
 
 PARAMETERS_AND_MACS = {"digits-mobilenet": (74_570, 2_272_512), "digits-vit": (118_970, 1_970_816)}
-LEAST_TOP1 = {"digits-mobilenet": 0.94, "digits-vit": 0.85}
+LEAST_TOP1 = {"digits-mobilenet": 0.94, "digits-vit": 0.90}
 NAMES = tuple(PARAMETERS_AND_MACS)
 
 

@@ -48,7 +48,7 @@ class Training:
 TRAININGS: Final = {
     "digits-resnet": Training(epochs=24),
     "digits-mobilenet": Training(epochs=24, memory=torch.channels_last),
-    "digits-vit": Training(epochs=12, batch=64, learning_rate=2e-3, weight_decay=0.05),
+    "digits-vit": Training(epochs=24, batch=64, learning_rate=2e-3, weight_decay=0.05),
 }
 """The networks that can be trained here, by their workload's name."""
 
