@@ -244,6 +244,11 @@ RECIPES: tuple[str, ...] = (
     "awq4",
     "awq4+gptq",
     "magr10+gptq",
+    "rotate",
+    "hadamard32",
+    "massdiff32+hadamard32",
+    "rotate+hadamard32",
+    "rotate+massdiff32+hadamard32+gptq",
 )
 """The recipes that are offered by name; any checked order of steps joined by + is accepted."""
 
