@@ -3,7 +3,8 @@
 
 Four ways to live with an accumulator of P bits, on the test images of one workload:
 
-- axe: weights chosen by GPTQ within what is proved to fit (AXE);
+- axe: weights chosen by GPTQ within what is proved to fit (AXE); for other pairs of formats, too, where these need up to three
+  bits more than P, so that the best pair of AXE for each P stands beside the best naive one;
 - saturate, wrap: the same formats with GPTQ alone, summed bit by bit in P bits. Saturating registers clamp once per cycle, so the
   products per cycle are those of the folding for a frame rate; `saturate, serial` has one product per cycle;
 - naive: GPTQ on any widths of weights and activations whose sums are proved to fit; the figure has the best pair for each P.
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             points.append(point)
             print(*asdict(point).values(), sep="\t", file=sys.stderr, flush=True)
         with atomic(options.csv) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Point)])
+            writer = csv.DictWriter(file, [field.name for field in fields(Point)], lineterminator="\n")
             writer.writeheader()
             writer.writerows(asdict(point) for point in points)
     draw(options)
@@ -108,7 +109,7 @@ def measure(options: argparse.Namespace) -> Iterator[Point]:
     tiles = [None if tile == NO_TILE else int(tile) for tile in options.tiles.split(",")]
     base = _spec(options.bits, options.bits)
     for tile in tiles:
-        yield from _narrower(evaluator, options, tile, operands=(options.bits, options.bits), way="exact")
+        yield _exact(evaluator, options, "exact", tile, operands=(options.bits, options.bits))
         for bits in range(high, low - 1, -1):
             yield _point(
                 evaluator,
@@ -123,7 +124,12 @@ def measure(options: argparse.Namespace) -> Iterator[Point]:
                     yield _point(evaluator, options, "saturate, serial", loose, serial=True)
     for pair in product(range(options.narrowest, options.bits + 2), repeat=2):
         for tile in tiles:
-            yield from _narrower(evaluator, options, tile, operands=pair, way="naive")
+            free = _exact(evaluator, options, "naive", tile, operands=pair)
+            yield free
+            # up to three bits below what GPTQ is proved to need; with as many, AXE is GPTQ
+            for bits in range(max(low, free.bits - 3), free.bits) if pair != (options.bits, options.bits) else ():
+                spec = replace(_spec(*pair), recipe=parse_recipe("axe"), accumulator_bits=bits, tile_size=tile)
+                yield _point(evaluator, options, "axe", spec)
 
 
 def _spec(weight: int, activation: int) -> NumericsSpec:
@@ -135,13 +141,13 @@ def _spec(weight: int, activation: int) -> NumericsSpec:
     )
 
 
-def _narrower(
-    evaluator: Evaluator, options: argparse.Namespace, tile: int | None, *, operands: tuple[int, int], way: str
-) -> Iterator[Point]:
+def _exact(
+    evaluator: Evaluator, options: argparse.Namespace, way: str, tile: int | None, *, operands: tuple[int, int]
+) -> Point:
     """GPTQ on a pair of formats, with exact sums, at the width that these are proved to need."""
     # overflow wrap at a width that nothing leaves: exact sums, whose proof is per tile
     spec = replace(_spec(*operands), overflow=Overflow.WRAP, accumulator_bits=64, tile_size=tile)
-    yield _point(evaluator, options, way, spec, proved=True)
+    return _point(evaluator, options, way, spec, proved=True)
 
 
 def _point(
@@ -188,12 +194,17 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 LOOKS = {
-    "axe": ("proved (AXE)", "#0072B2", "o", "-"),
-    "saturate": ("saturating (GPTQ)", "#009E73", "s", "-"),
-    "wrap": ("wrapping (GPTQ)", "#D55E00", "^", "-"),
-    "naive": ("proved by the widths of the operands (naive, GPTQ)", "#56B4E9", "v", "--"),
+    "axe": ("proved (AXE)", "#0072B2", "o"),
+    "saturate": ("saturating (GPTQ)", "#009E73", "s"),
+    "wrap": ("wrapping (GPTQ)", "#D55E00", "^"),
 }
-"""Label, colour (Okabe-Ito), marker and line of each way in the figure."""
+"""Label, colour (Okabe-Ito) and marker of each way for the formats that are asked for."""
+
+BEST_LOOKS = {
+    ("axe", "naive"): ("any operand widths: proved (AXE)", "#0072B2", "D"),
+    ("naive",): ("any operand widths: as they are (naive, GPTQ)", "#E69F00", "v"),
+}
+"""The same for the best pair of formats by these ways: AXE with room to spare is GPTQ."""
 
 
 def draw(options: argparse.Namespace) -> None:
@@ -222,35 +233,38 @@ def _panel(panel: Axes, points: list[dict[str, Any]], tile: str) -> None:
     widths = sorted({point["bits"] for point in points if point["way"] in ("axe", "saturate", "wrap")})
     panel.axhline(exact["top1"], color="grey", linewidth=1, linestyle=":", label="GPTQ, exact sums")
     panel.axvline(exact["bits"], color="grey", linewidth=1, linestyle="--", label="width that GPTQ is proved to need")
-    for way, (label, colour, marker, line) in LOOKS.items():
-        chosen = {point["bits"]: point for point in sorted(points, key=lambda p: p["top1"]) if point["way"] == way}
-        if way == "naive":  # the best of all that fit
-            best: dict[int, dict[str, Any]] = {}
-            for bits in widths:
-                fitting = [point for width, point in chosen.items() if width <= bits]
-                if fitting:
-                    best[bits] = max(fitting, key=lambda p: p["top1"])
-            chosen = best
-        x = [bits for bits in widths if bits in chosen]
-        y = [chosen[bits]["top1"] for bits in x]
-        bars = [[chosen[b]["top1"] - chosen[b]["low"] for b in x], [chosen[b]["high"] - chosen[b]["top1"] for b in x]]
-        panel.errorbar(
-            x,
-            y,
-            yerr=bars,
-            label=label,
-            color=colour,
-            marker=marker,
-            markersize=5,
-            linestyle=line,
-            linewidth=1.4,
-            capsize=2,
-        )
+    formats = exact["weight"], exact["activation"]
+    for way, look in LOOKS.items():
+        mine = [p for p in points if p["way"] == way and (p["weight"], p["activation"]) == formats]
+        _curve(panel, {p["bits"]: p for p in mine}, *look, line="-")
+    for ways, look in BEST_LOOKS.items():
+        fitting = {bits: [p for p in points if p["way"] in ways and p["bits"] <= bits] for bits in widths}
+        best = {bits: max(some, key=lambda p: p["top1"]) for bits, some in fitting.items() if some}
+        _curve(panel, best, *look, line="--")
     panel.set_title("one accumulator (no tiles)" if tile == NO_TILE else f"tiles of T = {tile} products", fontsize=10.5)
     panel.set_xlabel("P, bits of the (inner) accumulator")
     panel.set_xticks(widths)
     panel.grid(alpha=0.25)
     panel.set_ylim(0, 1)
+
+
+def _curve(panel: Axes, points: dict[int, dict[str, Any]], label: str, colour: str, marker: str, *, line: str) -> None:
+    x = sorted(points)
+    y, low, high = ([points[bits][name] for bits in x] for name in ("top1", "low", "high"))
+    bars = [[a - b for a, b in zip(y, low, strict=True)], [b - a for a, b in zip(y, high, strict=True)]]
+    size, width = (5.5, 1.5) if line == "-" else (4, 1.0)
+    panel.errorbar(
+        x,
+        y,
+        yerr=bars,
+        label=label,
+        color=colour,
+        marker=marker,
+        markersize=size,
+        linestyle=line,
+        linewidth=width,
+        capsize=2,
+    )
 
 
 if __name__ == "__main__":
