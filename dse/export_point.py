@@ -284,8 +284,8 @@ def choose(results: Results, point_id: str, exporter: str) -> Row:
     evaluator = Evaluator.of(results.config)
     writable = []
     for row in results.front:
-        point = exportable_design(results, row, evaluator)
         try:
+            point = exportable_design(results, row, evaluator)
             check_exportable(evaluator.numerics(point.numerics, None), exporter)
         except ExportError:
             continue
