@@ -9,7 +9,7 @@ from fake_sweep import FakeExecutor, StoppedError, fake_config, layer_names, run
 from dse.config import ConfigError
 from dse.evaluate import Evaluator, make_row, precheck
 from dse.export.errors import ExportError
-from dse.export_point import _design
+from dse.export_point import choose, exportable_design
 from dse.manifest import make_manifest
 from dse.objectives import OBJECTIVES
 from dse.point import DesignPoint, Hardware
@@ -166,4 +166,6 @@ def test_points_that_may_overflow_are_not_exported(tmp_path):
     results = load_results(tmp_path)
     row = next(r for r in results.rows if r.overflow == "wrap")
     with pytest.raises(ExportError, match=rf"because ONNX has exact sums only, but {row.id} may wrap"):
-        _design(results, row, Evaluator("digits-resnet"))
+        exportable_design(results, row, Evaluator("digits-resnet"))
+    assert {r.overflow for r in results.front} == {"wrap", "impossible"}
+    assert choose(results, "knee", "qonnx").overflow == "impossible"
