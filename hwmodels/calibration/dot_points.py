@@ -53,7 +53,7 @@ COMMON = tuple(
 """Pairs that lane counts and accumulator widths are varied on."""
 
 ACCUMULATORS = (8, 10, 12, 14, 16, 18, 20, 22, 26, 28, 32, 36, 40, 44, 48)
-WIDEST_PAIR = 10
+WIDEST_PAIR = 11
 TEST_SEED = 20261123
 TEST_POINTS = 65
 
@@ -81,11 +81,14 @@ def _possible(
 
 
 def _pairs() -> Iterator[DotUnit]:
-    """Every pair of integers and minifloats of up to WIDEST_PAIR bits together; of wider ones all integers, all of a format with
-    itself, what the figures show, and every format of 4, 6 and 8 bits with 8-bit activations."""
-    signed: tuple[ElementFormat, ...] = (*INTEGERS, *MINIFLOATS)
+    """Every pair of formats of up to WIDEST_PAIR bits together; of wider ones all integers, all of a format with itself, what the
+    figures show, and every format of 4, 6 and 8 bits with 8-bit activations. None stands in both orders but for the latter."""
+    signed: tuple[ElementFormat, ...] = (*INTEGERS, *SPLITS)
     pairs = [*combinations_with_replacement(signed, 2), *product(signed, UNSIGNED)]
+    selected = {(unit.activation, unit.weight) for unit in _selected_pairs()}
     for weight, activation in sorted(pairs, key=lambda pair: pair[0].bits + pair[1].bits):
+        if (weight, activation) in selected:
+            continue
         integers = isinstance(weight, IntFormat) and isinstance(activation, IntFormat)
         eight_bit = weight.bits in (4, 6, 8) and activation == IntFormat(8, signed=False)
         if integers or eight_bit or weight == activation or weight.bits + activation.bits <= WIDEST_PAIR:
