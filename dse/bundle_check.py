@@ -15,6 +15,7 @@ import numpy as np
 from dse.bundle import BUNDLE_FILE, SAMPLES_FILE, VERSION
 from dse.export.errors import ExportError
 from dse.export.execute import EXECUTORS
+from dse.export.probe import probe
 from dse.files import sha256
 from hwmodels.errors import BitfrontError
 
@@ -143,6 +144,7 @@ def _samples(path: Path) -> tuple[Any, Any]:
 
 def _execute(path: Path, exporter: str, inputs: Any, outputs: Any) -> tuple[str, bool]:
     """How a file's outputs compare with the stored ones, in words, and whether they differ by more than machines do."""
+    probe(path, inputs[:1])
     words, prepare = EXECUTORS[exporter]
     made = prepare(path)(inputs)
     if made.shape != outputs.shape:

@@ -14,6 +14,7 @@ from dse.executors import single_thread
 from dse.export.errors import ExportError
 from dse.export.formats import EXPORTERS, check_exportable
 from dse.export.gate import GateReport, check_export
+from dse.export.probe import probe
 from dse.export.qcdq import export_qcdq
 from dse.export.qonnx import export_qonnx
 from dse.files import as_json, write_text
@@ -188,7 +189,9 @@ def verify_file(path: Path, folder: Path, point_id: str, samples: int | None) ->
         BitfrontError: as :func:`choose_point`, or a file that cannot be read or executed.
     """
     exporter = "qonnx" if any(node.domain in QONNX_DOMAINS for node in parse_model(path).graph.node) else "qcdq"
-    return examine(choose_point(folder, point_id, exporter), exporter, path, samples)
+    chosen = choose_point(folder, point_id, exporter)
+    probe(path, chosen.example_input.numpy())
+    return examine(chosen, exporter, path, samples)
 
 
 def examine(chosen: ChosenPoint, exporter: str, path: Path, samples: int | None) -> PointExport:

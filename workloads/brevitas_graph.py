@@ -1,4 +1,4 @@
-"""A quantized network in Brevitas' own modules, for Brevitas' exporters; it computes what :mod:`workloads.network` computes."""
+"""A quantized network in Brevitas' own modules, which somebody else wrote: it must compute what :mod:`workloads.network` does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def brevitas_graph(
     """The plan's graph with Brevitas layers that hold the weights and biases of `network`, and a quantizer at every site.
 
     Raises:
-        BitfrontError: a site has dynamic scales, which Brevitas' exporters do not write.
+        BitfrontError: a site has dynamic scales, which have no module here.
     """
     dynamic = [f"{name} {quant}" for name, quant in assignment.sites.items() if quant.scaling.dynamic]
     if dynamic:

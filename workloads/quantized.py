@@ -89,5 +89,5 @@ class QuantizedModel:
 
     @cached_property
     def module(self) -> fx.GraphModule:
-        """The same network in Brevitas' modules, built when first asked for: what is exported. No sum overflows in it."""
+        """The same network in Brevitas' modules, built when first asked for: what tests compare with. No sum overflows in it."""
         return self.make_module()

@@ -1,4 +1,4 @@
-"""Brevitas' quantizers of any element format on a scale that is given: what a quantized network is exported through.
+"""Brevitas' quantizers of any element format on a scale that is given: what evaluation and exports are held against.
 
 Nothing else runs on them: evaluation has a kernel of its own (:mod:`workloads.fake_quant`), and tests hold the two against
 each other. Scales are decided elsewhere and frozen here; rounding and everything else is Brevitas' own.

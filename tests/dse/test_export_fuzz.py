@@ -7,7 +7,9 @@ import onnx
 import pytest
 from export_models import gate, images, quantized
 
+from dse.export.errors import ExportError
 from dse.export.execute import MOST_TOKENS, Executable
+from dse.export.probe import probe
 from dse.export.qonnx import export_qonnx
 from dse.onnx_network import read_network
 from dse.onnx_reader.graph import MAX_FILE_BYTES
@@ -153,3 +155,20 @@ def test_oversized_files_and_ranges_are_refused(tmp_path, monkeypatch):
     onnx.save(helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 20)]), big)
     with pytest.raises(BitfrontError, match=rf"node 'r' \(Range\) .* it counts more than {MOST_TOKENS} tokens"):
         Executable(big).run(np.ones(1, np.float32))
+
+
+def test_a_file_is_first_executed_in_a_process_of_its_own(files, tmp_path, monkeypatch):
+    _, path = files[0]
+    sample = images()[:1].numpy()
+    probe(path, sample)
+    with pytest.raises(ExportError, match=r"must execute one sample within 0\.01 s, but it takes longer"):
+        probe(path, sample, seconds=0.01)
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(path.read_bytes()[:999])
+    with pytest.raises(
+        ExportError, match=r"^.*bad\.onnx must be an ONNX model, but it cannot be parsed; it may be damaged\.$"
+    ):
+        probe(bad, sample)
+    monkeypatch.setattr("dse.export.probe.sys.executable", "/bin/false")
+    with pytest.raises(ExportError, match=r"must execute, but it ended its process \(exit code 1\)"):
+        probe(path, sample)
