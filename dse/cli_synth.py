@@ -62,7 +62,15 @@ def synth(
     drop: Annotated[
         int | None, typer.Option(help="Low product bits of minifloats left out (default: as few as let the sum fit P).")
     ] = None,
-    pipeline: Annotated[bool, typer.Option("--pipeline", help="A register behind the multipliers.")] = False,
+    pipeline: Annotated[
+        bool, typer.Option("--pipeline", help="A register behind the multipliers: --stages 1.")
+    ] = False,
+    stages: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=2, help="Pipeline registers: 1 behind the multipliers, 2 in front of the accumulator, too."
+        ),
+    ] = None,
     tile: Annotated[
         int | None, typer.Option(min=1, help="Products per inner accumulator (P); their sums go to an outer one.")
     ] = None,
@@ -104,15 +112,18 @@ def synth(
       dse synth --weight int4 --activation int4 --accumulator 10 --tile 32
       dse synth --weight e2m1 --activation e2m1 --accumulator 15 --block 32
       dse synth --weight int4,int8 --activation uint4 --pipeline --fmax --simulator both
+      dse synth --weight e2m1 --activation e2m1 --stages 2 --fmax
     """
     formats = _names(weight), _names(activation)
     numbers = _numbers("--accumulator", accumulator), _numbers("--lanes", lanes)
     points = prod(map(len, formats)) * prod(map(len, numbers))
     if points > MOST_POINTS:
         raise SynthOptionError(f"at most {MOST_POINTS} points can be asked for at once, but got {points}.")
+    if pipeline and stages == 0:
+        raise SynthOptionError("--pipeline is a register, but got --stages 0 as well; leave one of them out.")
     cut = Cut(tile, block, block_scale, outer)
     units = [
-        build(w, x, p, n, cut, overflow=overflow, dropped=drop, pipeline=pipeline)
+        build(w, x, p, n, cut, overflow=overflow, dropped=drop, stages=int(pipeline) if stages is None else stages)
         for w, x, p, n in product(*formats, *numbers)
     ]
     if rtl is not None and len(units) != 1:

@@ -76,7 +76,7 @@ def build(
     *,
     overflow: Overflow,
     dropped: int | None,
-    pipeline: bool,
+    stages: int,
 ) -> Unit:
     """The unit of two element formats by name; a segmented one where sums are cut."""
     of_weights, of_activations = cut.scalings
@@ -86,9 +86,13 @@ def build(
         Accumulator(bits, cut.tile, overflow),
     )
     if cut.tile is None and cut.block is None:
-        return DotUnit(path, lanes, dropped_bits=dropped, pipeline=pipeline)
+        return DotUnit(path, lanes, dropped_bits=dropped, pipeline=stages > 0, registered=stages > 1)
+    if stages > 1:
+        raise CutError(
+            "--stages 2 is a register between products and their accumulator, but sums that are cut have several; use 1."
+        )
     outer = cut.outer_bits
-    unit = SegmentUnit(path, lanes, _WIDEST if outer is None else outer, dropped_bits=dropped, pipeline=pipeline)
+    unit = SegmentUnit(path, lanes, _WIDEST if outer is None else outer, dropped_bits=dropped, pipeline=stages > 0)
     return unit if outer is not None else replace(unit, outer_bits=unit.outer.summand_bits + _ROOM)
 
 
@@ -130,6 +134,7 @@ def unit_row(unit: Unit, family: Family) -> dict[str, Any]:
         "overflow": str(dot.overflow),
         "dropped_bits": dot.dropped,
         "pipeline": unit.pipeline,
+        "stages": int(unit.pipeline) + int(isinstance(unit, DotUnit) and unit.registered),
     }
     if isinstance(unit, SegmentUnit):
         about |= {"segment": unit.segment, "outer": unit.outer_bits, "scale": unit.scale.name if unit.scale else "none"}

@@ -102,7 +102,7 @@ class LayerUnit:
     @property
     def latency(self) -> int:
         """Cycles from the last word of a dot product to its sum."""
-        return 1 + (self.row.latency if isinstance(self.row, SegmentUnit) else 1 + int(self.row.pipeline))
+        return 1 + self.row.latency
 
     @property
     def requantizer_latency(self) -> int:

@@ -208,7 +208,7 @@ def simulate_unit(
 ) -> Integers:
     """The register after each cycle, shape (cycles, batch): the counterpart of :func:`reference.expected_sums`."""
     batch = weights.shape[1]
-    late = 1 + int(unit.pipeline)  # a sum is seen one cycle after its products, two if pipelined
+    late = unit.latency
     held = [(w, x, bool(c), bool(e)) for w, x, c, e in zip(weights, activations, clear, enable, strict=True)]
     held += [(weights[-1], activations[-1], False, False)] * late
     cycles = [

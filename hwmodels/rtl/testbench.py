@@ -130,4 +130,4 @@ def testbench(
         {"clear": int(c), "enable": int(e), "weights": joined(ws, w), "activations": joined(xs, x)}
         for c, e, ws, xs in zip(clear, enable, weights, activations, strict=True)
     ]
-    return bench(TOP, bits, vectors, [int(value) for value in sums], unit.bits, 1 + int(unit.pipeline))
+    return bench(TOP, bits, vectors, [int(value) for value in sums], unit.bits, unit.latency)

@@ -26,6 +26,7 @@ class DotUnit:
         dropped_bits: low bits left out of every product of minifloats, before its sign is applied; None: as few as let
             `lanes` products fit P, as the cost model assumes. 0 keeps the sum exact (modulo 2^P). Integers drop none.
         pipeline: a register behind the multipliers: one cycle more latency.
+        registered: a register in front of the accumulator, which leaves its adder alone in its cycle: another one.
 
     Ports: clk; enable (the cycle counts); clear (with enable: the sum starts anew with this cycle's products); weights and
     activations (codes, lane 0 in the lowest bits); sum (two's complement, in units of 2^dropped_bits times both steps).
@@ -35,6 +36,7 @@ class DotUnit:
     lanes: int
     dropped_bits: int | None = None
     pipeline: bool = False
+    registered: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.lanes <= MOST_LANES:
@@ -71,6 +73,11 @@ class DotUnit:
         """`dropped_bits` with its default resolved."""
         assert self.dropped_bits is not None  # resolved in __post_init__
         return self.dropped_bits
+
+    @property
+    def latency(self) -> int:
+        """Cycles from products to the sum that holds them."""
+        return 1 + int(self.pipeline) + int(self.registered)
 
     @property
     def weight(self) -> ElementFormat:
@@ -138,9 +145,11 @@ def _top(unit: DotUnit, width: int, sum_bits: int) -> str:
     lines = [f"wire {vector(width * lanes)} y;", f"wire {vector(sum_bits)} t;"]
     if negates:
         lines += [f"wire {vector(lanes)} n;", "wire c;"]
-    if unit.pipeline:
-        lines += ["reg clear_q, enable_q;", "always @(posedge clk) {clear_q, enable_q} <= {clear, enable};"]
-    late = "_q" if unit.pipeline else ""
+    late = ""
+    for _ in range(unit.latency - 1):
+        control = f"{{clear{late}_q, enable{late}_q}} <= {{clear{late}, enable{late}}};"
+        lines += [f"reg clear{late}_q, enable{late}_q;", f"always @(posedge clk) {control}"]
+        late += "_q"
     clock = ", .clk(clk)" if unit.pipeline else ""
     for i in range(lanes):
         sign = f", .n(n[{i}])" if negates else ""
@@ -148,6 +157,11 @@ def _top(unit: DotUnit, width: int, sum_bits: int) -> str:
         lines.append(f"{TOP}_lane lane{i} ({codes}, .y(y[{i * width + width - 1}:{i * width}]){sign}{clock});")
     signs, carry = (", .n(n), .c(c)", ", .c(c)") if negates else ("", "")
     lines.append(f"{TOP}_tree tree (.y(y), .sum(t){signs});")
+    summand = "t"
+    if unit.registered:
+        summand, carry = "t_q", ", .c(c_q)" if negates else ""
+        lines += [f"reg {vector(sum_bits)} t_q;", "always @(posedge clk) t_q <= t;"]
+        lines += ["reg c_q;", "always @(posedge clk) c_q <= c;"] * negates
     control = f".clk(clk), .clear(clear{late}), .enable(enable{late})"
-    lines.append(f"{TOP}_acc acc ({control}, .t(t){carry}, .sum(sum));")
+    lines.append(f"{TOP}_acc acc ({control}, .t({summand}){carry}, .sum(sum));")
     return module(TOP, ports, lines)

@@ -101,6 +101,17 @@ def test_whole_units_on_corner_and_random_vectors(weight, activation, lanes, bit
     assert (expected_sums(other, *given) != expected_sums(made, *given)).any()
 
 
+@pytest.mark.parametrize("overflow", [Overflow.WRAP, Overflow.SATURATE])
+@pytest.mark.parametrize("pipeline", [False, True])
+@pytest.mark.parametrize(("weight", "activation", "bits"), [("int4", "uint4", 11), ("e2m1", "e2m1", 12)])
+def test_a_register_in_front_of_the_accumulator_takes_a_cycle_and_changes_nothing(
+    weight, activation, bits, pipeline, overflow
+):
+    made = unit(weight, activation, 5, bits, overflow, pipeline=pipeline, registered=True)
+    assert made.latency == 2 + pipeline
+    assert mismatches(made, elaborate(unit_verilog(made)), *vectors(made, cycles=16, batch=40, seed=1)) == (0, 16 * 40)
+
+
 def test_dropped_bits_leave_room_for_all_lanes():
     made = unit("finite_e4m3", "finite_e4m3")
     assert made.dropped == 16  # as the cost model and the measured table have it
