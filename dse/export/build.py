@@ -56,8 +56,9 @@ class Build:
         return name
 
     def number(self, value: float) -> str:
-        """A float32 scalar that any node may share, named after its value."""
-        return self.constant(f"{float(value):g}" if float(f"{float(value):g}") == value else repr(float(value)), value)
+        """A float32 scalar that any node may share, named after its value: `=4`, since a layer may well be called `4`."""
+        text = f"{float(value):g}"
+        return self.constant(f"={text if float(text) == value else repr(float(value))}", value)
 
     def sizes(self, *values: int) -> str:
         """A list of int64 (a shape, axes), shared and named after its values."""

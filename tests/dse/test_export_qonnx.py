@@ -31,7 +31,8 @@ from hwmodels.options import CostModel, CostOptions
 from workloads.graph import FUNCTIONS, METHODS, MODULES
 from workloads.lowering import lower
 from workloads.numerics import NumericsSpec
-from workloads.quantize import Engine
+from workloads.plan import make_plan
+from workloads.quantize import Engine, quantize
 from workloads.recipes import parse_recipe
 
 FAMILIES = [
@@ -308,3 +309,17 @@ def test_a_path_that_cannot_be_written_leaves_nothing_behind(tmp_path):
 
 def test_every_kind_of_node_that_is_understood_can_be_written():
     assert set(EMITTERS) >= {*MODULES, *FUNCTIONS, *METHODS}
+
+
+def test_layers_that_are_called_by_numbers_are_exported(tmp_path):
+    """As those of an `nn.Sequential`; the file's constants are named after numbers too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)).eval()
+    samples = torch.linspace(0, 1, 64).reshape(8, 8)
+    quant = TensorQuant(parse_element("int4"))
+    spec = NumericsSpec(weight=quant, activation=quant, recipe=parse_recipe("rtn"))
+    export_qonnx(
+        quantize(model, make_plan(model, samples[:1]), spec, samples), samples[:1], tmp_path / "x.onnx", name="x"
+    )
+    assert [op.name for op in read_network(tmp_path / "x.onnx")[0].compute] == ["0", "2"]
