@@ -2,7 +2,7 @@
 
 Accuracy is that of all test samples, with its 95 % interval; neighbours in a table often cannot be told apart by it. Seconds are
 CPU seconds of one thread for the recipe alone: what all recipes share (calibration, rounding to nearest) is computed before,
-and a preparation of the float network counts, although a sweep does it once for all its points. With AXE, P is asked for;
+and a preparation of the float network counts in the first row that has it, as in a sweep. With AXE, P is asked for;
 without, it is the width that the widest layer is proved to need.
 """
 
