@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import optuna
 
-from dse.config import SearchConfig
+from dse.config_sections import SearchConfig
 from dse.records import Direction
 from dse.space import Space, choice_key
 

@@ -8,7 +8,8 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from dse.config import HardwareConfig, RulesConfig, SweepConfig
+from dse.config import SweepConfig
+from dse.config_sections import HardwareConfig, RulesConfig
 from dse.point import DesignPoint, Hardware
 from hwmodels.catalog import parse_element
 from hwmodels.datapath import DatapathError, Multiplier, Overflow, TensorQuant, parse_scaling

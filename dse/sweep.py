@@ -10,13 +10,14 @@ from typing import Protocol
 import optuna
 
 from dse.config import SweepConfig
-from dse.evaluate import Evaluator, make_row, measured_columns, memo_spec, precheck
+from dse.evaluate import Evaluator, memo_spec
 from dse.executors import Executor
 from dse.front import front_volume
 from dse.objectives import OBJECTIVES, Objective
 from dse.pareto import losses
 from dse.point import DesignPoint, Hardware
 from dse.records import Accuracy, Record, RecordError, Refusal, Row, Store
+from dse.rows import make_row, measured_columns, precheck
 from dse.search import Proposal, finished_trial, propose
 from dse.space import Choice, Space, hardware_choices, make_space, variants
 from hwmodels.catalog import parse_element

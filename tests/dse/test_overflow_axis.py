@@ -7,7 +7,7 @@ import pytest
 from fake_sweep import FakeExecutor, StoppedError, fake_config, layer_names, run_fake
 
 from dse.config import ConfigError
-from dse.evaluate import Evaluator, make_row, precheck
+from dse.evaluate import Evaluator
 from dse.export.errors import ExportError
 from dse.export_point import choose, exportable_design
 from dse.manifest import make_manifest
@@ -15,6 +15,7 @@ from dse.objectives import OBJECTIVES
 from dse.point import DesignPoint, Hardware
 from dse.records import Accuracy, Refusal
 from dse.results import load_results
+from dse.rows import make_row, precheck
 from dse.search import distributions, propose
 from dse.space import AXES, LATER, make_space
 from dse.tables import front_table
