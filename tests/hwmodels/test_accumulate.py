@@ -1,6 +1,5 @@
 """Simulated accumulators: equal to the reference of the RTL and to brute force, bit by bit; sensible in speed."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -192,17 +191,6 @@ def test_few_sums_that_can_overflow_are_simulated_as_all_are(activation: Element
     assert together.sums.tolist() == [each.sums[0].tolist() for each in alone]
     assert together.inner_overflows.tolist() == sum(each.inner_overflows for each in alone).tolist()
     assert 0 < together.overflow_rate < 1 / 16
-
-
-def test_speed_of_a_wrapping_and_a_saturating_layer() -> None:
-    """64 x 576 W4A4: 14,000 and 800 million products per second on one core when measured; 50 and 20 must be met."""
-    rng = np.random.default_rng(0)
-    w, x = rng.integers(-8, 8, (64, 576)), rng.integers(0, 16, (1024, 576))
-    for overflow, least in ((Overflow.WRAP, 50e6), (Overflow.SATURATE, 20e6)):
-        start = time.process_time()
-        rate = accumulate(w, x, path(IntFormat(4), IntFormat(4, signed=False), 11, overflow), 1).overflow_rate
-        assert w.size * len(x) / (time.process_time() - start) > least
-        assert rate > 0.5
 
 
 def test_what_cannot_be_simulated_is_refused() -> None:

@@ -1,7 +1,6 @@
 """Whole estimates: the sum is the sum, nothing is free, cycles and latency add up, FINN's mode says what FINN says."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -412,14 +411,6 @@ def test_a_pool_with_a_window_of_its_own_is_connected() -> None:
     made = estimate(network, numerics_of(network, "int4", "uint4"), {"a": Folding(), "d": Folding()}, DEVICE)
     assert {"pool.window", "pool"} <= set(made.per_layer())
     assert made.fill_cycles > 0
-
-
-def test_an_estimate_takes_milliseconds() -> None:
-    """A sweep asks thousands of times, each time with another format: under 5 ms for 21 operators, caches cold."""
-    start = time.process_time()
-    for bits in range(100, 130):
-        assert report("e3m3", "e2m4", bits=bits).total.lut > 0
-    assert (time.process_time() - start) / 30 < 0.015, "three times the aim: a slow machine must not fail this"
 
 
 def test_quantizers_without_scaling_are_per_tensor() -> None:
