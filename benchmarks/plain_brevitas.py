@@ -19,7 +19,7 @@ from workloads.assign import assign
 from workloads.calibration import batch_size
 from workloads.network import insert_sites, site_target
 from workloads.numerics import NumericsSpec
-from workloads.plan import Plan
+from workloads.plan import Plan, Site
 from workloads.recipes import Step
 
 with warnings.catch_warnings():
@@ -91,13 +91,14 @@ def _build(plan: Plan, spec: NumericsSpec, *, frozen_scales: bool) -> fx.GraphMo
             )
         made.load_state_dict(source.state_dict(), strict=False)
         model.set_submodule(layer.module, made)
-    insert_sites(
-        model,
-        plan,
-        lambda site: qnn.QuantIdentity(
-            act_quant=_activation_quantizer(formats.sites[site.name].format), return_quant_tensor=False
-        ),
-    )
+
+    def place(site: Site) -> nn.Module:
+        if site.name not in formats.sites:  # keys and values, which keep what they are
+            return nn.Identity()
+        quantizer = _activation_quantizer(formats.sites[site.name].format)
+        return qnn.QuantIdentity(act_quant=quantizer, return_quant_tensor=False)
+
+    insert_sites(model, plan, place)
     return model.eval()
 
 
