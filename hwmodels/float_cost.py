@@ -4,7 +4,9 @@
 to the committed table of synthesized units by ``python -m hwmodels.calibration.fit_float``:
 
     LUT = chain * (bits on carry chains, and bits that a comparison or a zero selects) + shift * (multiplexers of the adders'
-          shifters) + lane * (multiplexers that normalize operands and products) + table * (outputs of lanes that are tables)
+          shifters) + clear * (bits of the register that a clear hides from the last adder) + lane * (multiplexers that
+          normalize operands and products) + exponent * (bits of the operands' exponents) + table * (outputs of lanes that
+          are tables)
 
 Carry blocks and flip-flops are derived.
 """
@@ -62,6 +64,7 @@ def float_structure(unit: FloatUnit) -> FloatStructure:
         level = above + level[len(level) & ~1 :]
     most = (1 << unit.exponent_bits) - 1
     lengths += _adder(unit, (unit.mantissa_bits + 1, level[0][1]), most, most, total)
+    total["clear"] += unit.exponent_bits + unit.mantissa_bits
     return FloatStructure(tuple(lengths), dict(total))
 
 
@@ -82,12 +85,17 @@ def _adder(
     # where the second has no bits the comparison has nothing to carry
     pairs = -(-(field_in + shorter - 1) // 2)
     aligned, total = min(size + 1, operand), min(size + 2, result)
-    # what is compared, chosen and added, both fields too: a LUT6 for each bit
-    counts["chain"] += pairs + significand + total + 2 * (field_in + field_out)
+    # what is compared, chosen and added: about a LUT6 for each bit
+    counts["chain"] += pairs + significand + total + field_in + field_out
     stages = range(min(size.bit_length(), field_in))
     counts["shift"] += _multiplexers(significand, aligned, stages)
-    counts["shift"] += sum(max(total - (1 << stage), 0) for stage in range(zero_bits(total)))
+    counts["shift"] += _normalizer(total)
     return pairs + 1, field_in, total + 1, field_out
+
+
+def _normalizer(bits: int) -> int:
+    """Bits of a shifter to the left, until the top bit is set, that choose between two bits: all but the lowest of a stage."""
+    return sum(bits - (1 << stage) for stage in range(zero_bits(bits)))
 
 
 def _multiplexers(set_bits: int, bits: int, stages: range) -> int:
@@ -110,8 +118,9 @@ def _lane(unit: FloatUnit) -> tuple[tuple[int, ...], Counter[str]]:
     rows, luts = row_chains(Lane(w, x))
     counts["chain"] = luts + unit.exponent_bits
     for fmt in (w, x):
+        counts["exponent"] += fmt.exponent_bits
         if fmt.subnormals and fmt.mantissa_bits:
-            counts["lane"] += zero_bits(fmt.mantissa_bits + 1) * (fmt.mantissa_bits + 1)
+            counts["lane"] += _normalizer(fmt.mantissa_bits + 1)
     if w.mantissa_bits and x.mantissa_bits:
         counts["lane"] += significand_bits(unit)
     return (*rows, (w.max_code * x.max_code).bit_length().bit_length() + 1), counts

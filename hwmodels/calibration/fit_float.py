@@ -21,7 +21,7 @@ from hwmodels.rtl.float_tree import FloatUnit
 
 TABLE = Path(__file__).with_name("float_units.csv")
 CONSTANTS = Path(__file__).with_name("float_constants.py")
-NAMES = ("chain", "lane", "shift", "table")
+NAMES = ("chain", "clear", "exponent", "lane", "shift", "table")
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """The floating-point dot-product units that `hwmodels.float_cost` is fitted to and tested on.
 
-`use` says what a row is for: rows to fit are planned, rows to test are drawn at random from the whole space with the seed
-below, and the fit never sees them. A unit is a chain of adders as deep as its tree, which synthesis takes long over: few lanes
-show what a lane and an adder cost.
+`use` says what a row is for: rows to fit are planned or drawn at random from the whole space, rows to test are drawn with
+another seed, and the fit never sees them. A unit is a chain of adders as deep as its tree, which synthesis takes long over: few
+lanes show what a lane and an adder cost.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from hwmodels.accumulator import float_exponent_bits
 from hwmodels.calibration.measure import Point
@@ -24,8 +25,8 @@ MINIFLOATS = tuple(Minifloat(e, bits - 1 - e) for bits in range(3, 9) for e in r
 DOT_LENGTH = 1024
 """Products that the exponent of every accumulator here holds the sum of, where none is given."""
 
-TEST_SEED = 20261125
-TEST_POINTS = 12
+FIT_SEED, FIT_POINTS = 20261128, 100
+TEST_SEED, TEST_POINTS = 20261127, 40
 
 
 def _unit(
@@ -60,26 +61,25 @@ def _grid() -> Iterator[FloatUnit]:
         yield _unit(fmt, fmt, 8, 10)
 
 
-def _drawn() -> Iterator[FloatUnit]:
-    """The test units: every coordinate drawn."""
-    rng = random.Random(TEST_SEED)
+def _drawn(seed: int) -> Iterator[FloatUnit]:
+    """Units with every coordinate drawn."""
+    rng = random.Random(seed)
     while True:
         pair = rng.choice(MINIFLOATS), rng.choice(MINIFLOATS)
         yield _unit(
-            *pair, rng.choice((1, 2, 3, 4, 5)), rng.randint(4, 16), 1 << rng.randint(3, 12), rng.choice((0, 0, 1))
+            *pair,
+            rng.choice((1, 1, 2, 2, 3, 4, 5, 6)),
+            rng.randint(3, 16),
+            1 << rng.randint(3, 12),
+            rng.choice((0, 0, 1)),
         )
 
 
 def units() -> Sequence[tuple[FloatUnit, str]]:
     """Every unit once, with its use: fit or test."""
-    planned = dict.fromkeys(_grid())
-    tests: dict[FloatUnit, None] = {}
-    for unit in _drawn():
-        if unit not in planned:
-            tests[unit] = None
-        if len(tests) == TEST_POINTS:
-            break
-    return [*((unit, "fit") for unit in planned), *((unit, "test") for unit in tests)]
+    fitted = dict.fromkeys((*_grid(), *islice(_drawn(FIT_SEED), FIT_POINTS)))
+    unseen = dict.fromkeys(islice((unit for unit in _drawn(TEST_SEED) if unit not in fitted), TEST_POINTS))
+    return [*((unit, "fit") for unit in fitted), *((unit, "test") for unit in unseen)]
 
 
 def points() -> Sequence[Point]:

@@ -1,13 +1,15 @@
 """The requantizers that the LUT model is fitted to and tested on: every form of scale, thresholds, integers and minifloats.
 
 Scaled sums reach `clip` binades above the output's largest number, so that rounding has bits to drop and to clamp. `use` is
-as in the table of dot-product units: rows to fit are planned, rows to test are drawn from the whole space and never fitted.
+as in the table of dot-product units: rows to fit are planned or drawn from the whole space, rows to test drawn with another
+seed and never fitted.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from hwmodels.calibration.measure import Point
 from hwmodels.catalog import parse_element
@@ -29,7 +31,8 @@ COMMON = ("int4", "uint8", "e2m1", "finite_e4m3")
 CONSTANTS = (57344, 33760, 63519, 48125, 37062, 41315, 48363, 60747)
 """Normalized 16-bit mantissas that take 1 to 8 adders."""
 
-TEST_SEED, TEST_POINTS = 20261126, 32
+FIT_SEED, FIT_POINTS = 20261128, 200
+TEST_SEED, TEST_POINTS = 20261127, 80
 SEARCHES = ((12, "int4", 4), (20, "uint4", 2), (24, "uint8", 8), (24, "uint8", 4), (16, "e3m2", 3))
 """Threshold searches of several passes: bits of the sum, output, passes."""
 
@@ -86,9 +89,9 @@ def _special() -> Iterator[Unit]:
         yield ThresholdUnit(bits, parse_element(output), passes)
 
 
-def _drawn() -> Iterator[Unit]:
-    """The test units: every coordinate drawn."""
-    rng = random.Random(TEST_SEED)
+def _drawn(seed: int) -> Iterator[Unit]:
+    """Units with every coordinate drawn."""
+    rng = random.Random(seed)
     while True:
         output = rng.choice((*INTEGERS, *MINIFLOATS))
         bits = rng.randint(8, 40)
@@ -113,14 +116,9 @@ def _drawn() -> Iterator[Unit]:
 
 def units() -> Sequence[tuple[Unit, str]]:
     """Every unit once, with its use: fit or test."""
-    planned = dict.fromkeys((*_plain(), *_special()))
-    tests: dict[Unit, None] = {}
-    for unit in _drawn():
-        if unit not in planned:
-            tests[unit] = None
-        if len(tests) == TEST_POINTS:
-            break
-    return [*((unit, "fit") for unit in planned), *((unit, "test") for unit in tests)]
+    fitted = dict.fromkeys((*_plain(), *_special(), *islice(_drawn(FIT_SEED), FIT_POINTS)))
+    unseen = dict.fromkeys(islice((unit for unit in _drawn(TEST_SEED) if unit not in fitted), TEST_POINTS))
+    return [*((unit, "fit") for unit in fitted), *((unit, "test") for unit in unseen)]
 
 
 def _point(unit: Unit, use: str, family: Family) -> Point:
