@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dse.files import atomic
+from dse.files import write_bytes
 from dse.front import feasible_losses, front_rows
 from dse.objectives import Objective
 from dse.point import FAMILIES
@@ -92,7 +93,8 @@ def front_figure(name: str, rows: Sequence[Row], objectives: Sequence[Objective]
                 zorder=4,
             )
     _references(axes, rows, quality, cost)
-    _labels(axes, on_front, pair)
+    # of all objectives, as in the table: with three it may lie off the front of the two that are drawn
+    _labels(axes, on_front, find_knee(front_rows(rows, objectives), objectives), pair)
     samples = feasible[0].samples
     axes.set_xlabel(f"{cost.label} ({cost.unit}; {_model_note(on_front)})")
     has_bars = any(r.interval(quality.name) is not None for r in on_front)
@@ -188,17 +190,12 @@ def save(figure: Figure, path: Path) -> None:
         raise RecordError(f"a figure's file must end in {', '.join(SUFFIXES)}, but got {path.name!r}.")
     from matplotlib import rc_context
 
-    with atomic(path) as temporary:
-        # no date in the file: the same results give the same bytes
-        metadata = (
-            {"Date": None}
-            if path.suffix.lower() == ".svg"
-            else {"CreationDate": None}
-            if path.suffix.lower() == ".pdf"
-            else {}
-        )
-        with rc_context({"svg.hashsalt": "bitfront"}):
-            figure.savefig(temporary, dpi=150, metadata=metadata)
+    kind, drawn = path.suffix.lower().removeprefix("."), io.BytesIO()
+    # no date in the file: the same results give the same bytes
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    with rc_context({"svg.hashsalt": "bitfront"}):
+        figure.savefig(drawn, format=kind, dpi=150, metadata=metadata)
+    write_bytes(path, drawn.getvalue())  # begun when it is drawn: who is killed while drawing leaves nothing
 
 
 def _pair(objectives: Sequence[Objective]) -> tuple[Objective, Objective]:
@@ -219,21 +216,22 @@ def _references(axes: Axes, rows: Sequence[Row], quality: Objective, cost: Objec
             )
 
 
-def _labels(axes: Axes, on_front: Sequence[Row], objectives: Sequence[Objective]) -> None:
+def _labels(axes: Axes, on_front: Sequence[Row], knee: Row, pair: Sequence[Objective]) -> None:
     """Names at the ends and the knee only: a front of twenty labels is unreadable, and the table has them all."""
-    knee = find_knee(on_front, objectives)
     for row in {r.id: r for r in (on_front[0], knee, on_front[-1])}.values():
-        x, y = (o.read(row.model_dump()) for o in reversed(list(objectives)))
+        x, y = (o.read(row.model_dump()) for o in reversed(list(pair)))
         text = f"{row.id}: {row.weight} x {row.activation}" + (" (knee)" if row is knee else "")
-        # clear of the front, which rises to the right, and inside the frame
-        offset, side = (8, 9), "left"
-        if row is on_front[0] and len(on_front) > 1:
-            offset = (8, -18)
+        if row not in (on_front[0], on_front[-1]):
+            # in the corner that no point reaches, with a line to the knee
+            corner, line = (0.02, 0.95 if pair[0].maximize else 0.05), {"arrowstyle": "-", "linewidth": 0.6}
+            where: dict[str, Any] = {"textcoords": "axes fraction", "xytext": corner, "arrowprops": line}
+        elif row is on_front[0] and len(on_front) > 1:
+            where = {"textcoords": "offset points", "xytext": (8, -18)}
         elif axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0] > 0.75:
-            offset, side = (-8, 20), "right"
-        axes.annotate(
-            text, (x, y), textcoords="offset points", xytext=offset, ha=side, fontsize=7.5, bbox=_PAPER, zorder=7
-        )
+            where = {"textcoords": "offset points", "xytext": (-8, 20), "ha": "right"}
+        else:
+            where = {"textcoords": "offset points", "xytext": (8, 9)}
+        axes.annotate(text, (x, y), fontsize=7.5, bbox=_PAPER, zorder=7, **where)
 
 
 def _model_note(rows: Sequence[Row]) -> str:

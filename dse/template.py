@@ -5,7 +5,10 @@ from __future__ import annotations
 import yaml
 
 from dse.config import check_name
-from workloads.registry import metrics_of
+from workloads.registry import CLASSIFIER, metrics_of
+
+UNSIGNED = ("ue2m1", "ue2m2", "ue2m3", "ue3m2", "ue2m4", "ue3m3")
+"""Unsigned minifloats of 3 to 6 bits, two exponent bits or more: each is as wide as an integer that is offered."""
 
 TEMPLATE = """\
 # A sweep: which number formats, scales, recipes and accumulators are on the Pareto front of {workload}?
@@ -23,7 +26,7 @@ space:
            e2m1, e3m0, e2m2, e3m1, e2m3, e3m2, ocp_e4m3]
   # integer activations become unsigned where no value can be negative (behind a ReLU); minifloats if they are asked for as
   # unsigned: ue2m2 is e2m1 where values can be negative
-  activation: [int3, int4, int5, int6, int8, e2m1, e2m2, e3m1, e2m3, e3m2, ocp_e4m3]
+  activation: [int3, int4, int5, int6, int8, e2m1, e2m2, e3m1, e2m3, e3m2, ocp_e4m3{unsigned}]
   # one scale per tensor, output channel or group of input channels (the block size); _po2: powers of two (OCP MX: e2m1 with
   # group32_po2), _e4m3: E4M3 beside one float (NVFP4: e2m1 with group16_e4m3)
   weight_scaling: [channel, channel_po2, group16, group16_po2, group32, group32_po2]
@@ -86,7 +89,14 @@ def render(workload: str, name: str) -> str:
     """
     qualities = metrics_of(workload)
     objectives = f"[{qualities[0]}, lut]".ljust(15) + " "
+    # language models have no rectifier: an unsigned minifloat would be the signed one everywhere
+    unsigned = f",\n{' ' * 15}{', '.join(UNSIGNED)}" if qualities == CLASSIFIER else ""
     name_line = yaml.safe_dump({"name": check_name(name)}).strip()  # quoted where YAML reads it otherwise: yes, 1.5
     return TEMPLATE.format(
-        workload=workload, name=name, name_line=name_line, objectives=objectives, qualities=", ".join(qualities)
+        workload=workload,
+        name=name,
+        name_line=name_line,
+        objectives=objectives,
+        qualities=", ".join(qualities),
+        unsigned=unsigned,
     )

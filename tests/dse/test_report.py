@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_sweep import FakeExecutor, fake_config, layer_names, run_fake
+from matplotlib.figure import Figure
 
 from dse.front import front_rows
 from dse.objectives import OBJECTIVES
@@ -123,6 +124,28 @@ def test_a_front_without_axes_to_compare_has_no_figure_of_them(tmp_path, changes
 def test_figures_show_the_first_quality_whatever_stands_before_it():
     config = fake_config().model_copy(update={"objectives": ("weight_bits", "top1", "lut")})
     assert [o.name for o in _pair([OBJECTIVES[o] for o in config.objectives])] == ["top1", "lut"]
+
+
+def test_the_knee_of_the_figure_is_the_one_of_the_table(results):
+    three = [OBJECTIVES[o] for o in ("top1", "lut", "bram18")]
+    knees = {find_knee(front_rows(results.rows, o), o).id for o in (three, results.objectives)}
+    assert len(knees) == 2  # so that the figure has to choose
+    for objectives in (three, results.objectives):
+        axes = front_figure("x", results.rows, objectives).axes[0]
+        marked = [text.get_text() for text in axes.texts if text.get_text().endswith("(knee)")]
+        assert [text.split(":")[0] for text in marked] == [
+            find_knee(front_rows(results.rows, objectives), objectives).id
+        ]
+
+
+def test_a_figure_that_is_not_finished_leaves_nothing(tmp_path):
+    class Killed(Figure):
+        def savefig(self, *_args, **_settings):
+            assert not list(tmp_path.iterdir())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save(Killed(), tmp_path / "front.png")
 
 
 def test_a_figure_of_an_unknown_kind_is_refused(results, tmp_path):
