@@ -59,6 +59,7 @@ def describe(config: SweepConfig, workers: int, measure: bool) -> dict[str, Any]
         "axes": {a: list(space.axes[a]) for a in AXES},
         "combinations": space.combinations,
         "numerics_points": size,
+        "never": space.never(),
         "hardware_variants": variants,
         "trials": trials,
         "workers": workers,
@@ -89,6 +90,7 @@ def describe_text(document: dict[str, Any]) -> str:
     lines.append(
         f"{document['combinations']:,} combinations, {counted}, x {document['hardware_variants']} hardware variants each"
     )
+    lines += [f"  no point has {choice}: {reason}" for choice, reason in document["never"].items()]
     if document["estimated_seconds"] is not None:
         minutes = document["estimated_seconds"] / 60
         lines.append(

@@ -7,7 +7,7 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -77,6 +77,9 @@ def cost(
     correction: Annotated[
         str | None, typer.Option(help=f"A file of dse calibrate, or {SHIPPED_NAME}; every corrected line says so.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 1 if a row of --batch has no cost, not only if all have none.")
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Both models side by side, folded alike, and why they differ.")
     ] = False,
@@ -116,11 +119,10 @@ def cost(
     _refuse_pairs(
         model, whole=network is not None, corrected=known is not None, target=target_fps, shell=shell, compare=compare
     )
+    if strict and batch is None:
+        raise CostError("--strict is of a table: it must come with --batch, but does not.")
     if batch is not None:
-        if compare:
-            compare_rows(batch, json)
-        else:
-            _batch(batch, model, known, json)
+        _batch(batch, model, known, compare=compare, strict=strict, json=json)
         return
     if results is not None:
         if known is not None or compare or model is CostModel.FINN:
@@ -224,16 +226,28 @@ def _datapath(
     return Datapath(w, a, Accumulator(bits, tile), multiplier)
 
 
-def _batch(path: Path, model: CostModel, correction: Correction | None, json: bool) -> None:
-    """Cost every row; exit code 1 if some could not be, and say why in their column `error`."""
-    columns, costed = cost_rows(path, model, correction)
+def _batch(
+    path: Path, model: CostModel, correction: Correction | None, *, compare: bool, strict: bool, json: bool
+) -> None:
+    """Cost every row of a table; the rows without a cost are named on stderr, too, with their reasons.
+
+    Exit code 1 if no row has a cost, or with `strict` if one has none.
+    """
+    document: dict[str, Any]
+    if compare:
+        columns, costed, full = compare_rows(path)
+        document = {"rows": full}
+    else:
+        columns, costed = cost_rows(path, model, correction)
+        document = {"model": str(model), "rows": costed}
     if json:
-        typer.echo(as_json({"model": str(model), "rows": costed}), nl=False)
+        typer.echo(as_json(document), nl=False)
     else:
         writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(costed)
-    failed = [row["error"] for row in costed if "error" in row]
-    if failed:
-        typer.echo(f"{len(failed)} of {len(costed)} rows have no cost but an error, first: {failed[0]}", err=True)
+    refused = [row["error"] for row in costed if "error" in row]
+    if refused:
+        typer.echo("\n".join([f"{len(refused)} of {len(costed)} rows have no cost but an error:", *refused]), err=True)
+    if len(refused) == len(costed) or (refused and strict):
         raise typer.Exit(1)

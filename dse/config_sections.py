@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from hwmodels.catalog import parse_element
 from hwmodels.datapath import Multiplier, Overflow, TensorQuant, parse_scaling
@@ -54,8 +53,10 @@ def _overflow(name: str) -> object:
 
 def _number_or(word: str) -> Callable[[str], object]:
     def parse(text: str) -> object:
-        if text == word or (text.isdecimal() and int(text) >= 2):
+        if text == word:
             return text
+        if text.isdecimal() and int(text) >= 2:
+            return int(text)
         raise ValueError(f"must be {word} or a whole number of at least 2, but got {text!r}.")
 
     return parse
@@ -73,11 +74,30 @@ def _kv_scaling(name: str) -> object:
 
 Element = Annotated[str, parsed(parse_element)]
 
+_READERS: dict[str, Callable[[str], object]] = {
+    "weight": parse_element,
+    "activation": parse_element,
+    "weight_scaling": _weight_scaling,
+    "activation_scaling": _activation_scaling,
+    "recipe": parse_recipe,
+    "accumulator": _number_or("auto"),
+    "tile": _number_or("none"),
+    "weight_rule": parse_scale_rule,
+    "activation_rule": _rule_or_auto,
+    "kv_cache": _element_or("none"),
+    "kv_scaling": _kv_scaling,
+    "device": get_device,
+}
+"""What a choice of a field stands for, where it may be written in several ways."""
 
-def _distinct(values: tuple[object, ...]) -> tuple[object, ...]:
-    repeated = sorted(str(v) for v, times in Counter(values).items() if times > 1)
+
+def _distinct(values: tuple[object, ...], info: ValidationInfo) -> tuple[object, ...]:
+    """Refuse a choice that stands twice, however it is written: `xczu3eg` is XCZU3EG."""
+    read = _READERS.get(str(info.field_name))
+    meant = [value if read is None else read(str(value)) for value in values]
+    repeated = sorted({str(value) for value, same in zip(values, meant, strict=True) if meant.count(same) > 1})
     if repeated:
-        raise ValueError(f"each choice may stand once, but {', '.join(repeated)} repeats.")
+        raise ValueError(f"each choice may stand once, but {' = '.join(repeated)} repeats.")
     return values
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dse.files import as_json
-from dse.operator_rows import line_of, plain, read_csv
+from dse.operator_rows import CostError, line_of, plain, read_csv, with_columns
 from hwmodels.compare import Comparison, Unit, compare_row
 from hwmodels.resources import NAMES
 
@@ -48,24 +46,29 @@ def print_comparison(comparison: Comparison, asked: Mapping[str, Any], json: boo
         console.print(reasons)
 
 
-def compare_rows(path: Path, json: bool) -> None:
-    """Print both estimates of every row of a table, and why they differ; nothing unless all rows can be costed."""
+def compare_rows(path: Path) -> tuple[list[str], list[dict[str, Any]], list[dict[str, Any]]]:
+    """(columns, rows, rows in full) of a table: both estimates of every operator and why they differ, or why it has none.
+
+    The rows in full are for JSON. A row that cannot be costed has its reason under `error` in both.
+    """
     header, lines = read_csv(path)
-    units: list[tuple[dict[str, str], Unit]] = []
+    rows: list[dict[str, Any]] = []
+    full: list[dict[str, Any]] = []
     for number, row in lines:
-        with line_of(path, number, row):
-            units.append((row, compare_row(row)))
-    if json:
-        typer.echo(as_json({"rows": [{**row, **unit.as_dict()} for row, unit in units]}), nl=False)
-        return
-    added = [f"{model}_{name}" for name in _RESOURCES for model in ("finn", "calibrated")] + ["why"]
-    writer = csv.DictWriter(sys.stdout, [*(name for name in header if name not in added), *added], lineterminator="\n")
-    writer.writeheader()
-    for row, unit in units:
+        try:
+            with line_of(path, number, row):
+                unit = compare_row(row)
+        except CostError as error:
+            rows.append({**row, "error": str(error)})
+            full.append(rows[-1])
+            continue
         pair = {"finn": _finn_counts(unit) or {}, "calibrated": unit.calibrated.as_dict() | {"cycles": unit.cycles}}
         counts = {f"{model}_{name}": plain(count) for model, own in pair.items() for name, count in own.items()}
         why = {f"{entry.resource}: {entry.why}": None for entry in unit.differences()}
-        writer.writerow({**row, **counts, "why": "; ".join(why)})
+        rows.append({**row, **counts, "why": "; ".join(why)})
+        full.append({**row, **unit.as_dict()})
+    added = [f"{model}_{name}" for name in _RESOURCES for model in ("finn", "calibrated")] + ["why"]
+    return with_columns(header, added, rows), rows, full
 
 
 def _finn_counts(unit: Unit) -> dict[str, float] | None:

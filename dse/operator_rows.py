@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,13 @@ def cost_rows(path: Path, model: CostModel, correction: Correction | None) -> tu
         )
     added = ["lut", "carry8", "ff", "dsp", "bram18", "uram", "cycles"]
     added += [f"correction_{name}" for name in RESOURCES] if correction is not None else []
-    added += ["error"] if any("error" in row for row in costed) else []
-    return [*(name for name in header if name not in added), *added], costed
+    return with_columns(header, added, costed), costed
+
+
+def with_columns(header: Sequence[str], added: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of a costed table: its own, those `added` behind them, and `error` if a row has one."""
+    behind = [*added, *(["error"] if any("error" in row for row in rows) else [])]
+    return [*(name for name in header if name not in behind), *behind]
 
 
 def read_csv(path: Path) -> tuple[list[str], Lines]:

@@ -47,13 +47,21 @@ def run_sweep(config: SweepConfig, results: Path, workers: int) -> tuple[dict[st
 
 def _run(sweep: Sweep, workers: int) -> tuple[dict[str, Any], bool]:
     start, interrupted = time.monotonic(), False
+    for choice, reason in sweep.space.never().items():
+        print(f"no point has {choice}: {reason}", file=sys.stderr)
+    stored, asked = len(sweep.records), sweep.config.search.trials
+    if stored > asked:
+        print(
+            f"{stored} numerics points are stored, more than the {asked} asked for: none is added, all count",
+            file=sys.stderr,
+        )
     # more processes than a batch has points would only wait
     workers = min(workers, sweep.config.search.batch)
     sweep.evaluator.require_caches(sweep.config.space.kv_cache)
     executor = make_executor(sweep.evaluator.load(), workers)  # what cannot be loaded is refused here, not in a worker
     previous = signal.signal(signal.SIGTERM, _stop)
     try:
-        with _Bar(sweep, len(sweep.records)) as bar:
+        with _Bar(sweep, stored) as bar:
             sweep.run(executor, bar)
     except KeyboardInterrupt:
         interrupted = True
@@ -108,7 +116,7 @@ class _Bar:
         )
         self._progress = Progress(*columns, console=self._console, disable=not self._live)
         self._task = self._progress.add_task(
-            sweep.config.name, total=sweep.config.search.trials, completed=done, note="references"
+            sweep.config.name, total=max(sweep.config.search.trials, done), completed=done, note="references"
         )
 
     def __enter__(self) -> _Bar:

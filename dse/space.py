@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from dse.config import SweepConfig
 from dse.config_sections import HardwareConfig, RulesConfig
@@ -43,6 +44,10 @@ ENUMERATION_LIMIT = 500_000
 
 Choice = Mapping[str, str]
 
+# a space is gone through combination by combination, and its names are few
+_element, _scaling = cache(parse_element), cache(parse_scaling)
+_recipe, _scale_rule = cache(parse_recipe), cache(parse_scale_rule)
+
 
 class SpaceError(BitfrontError):
     """A search space without a single point that can exist."""
@@ -74,24 +79,22 @@ class Space:
         """
         overflow = Overflow(choice.get("overflow", LATER["overflow"]))
         proved = overflow is Overflow.IMPOSSIBLE
-        if choice["tile"] != "none" and proved and not parse_recipe(choice["recipe"]).uses_accumulator:
+        if choice["tile"] != "none" and proved and not _recipe(choice["recipe"]).uses_accumulator:
             raise DatapathError(
                 f"a tile size is a setting of the axe step and of accumulators that may overflow, but the recipe is "
                 f"{choice['recipe']} and overflow is impossible."
             )
         spec = NumericsSpec(
-            weight=TensorQuant(parse_element(choice["weight"]), parse_scaling(choice["weight_scaling"])),
-            activation=TensorQuant(parse_element(choice["activation"]), parse_scaling(choice["activation_scaling"])),
-            recipe=parse_recipe(choice["recipe"]),
-            edge=None if self.rules.edge == "same" else parse_element(self.rules.edge),
+            weight=TensorQuant(_element(choice["weight"]), _scaling(choice["weight_scaling"])),
+            activation=TensorQuant(_element(choice["activation"]), _scaling(choice["activation_scaling"])),
+            recipe=_recipe(choice["recipe"]),
+            edge=None if self.rules.edge == "same" else _element(self.rules.edge),
             rotation=parse_rotation(self.rules.rotation),
-            residual=None if self.rules.residual == "same" else parse_element(self.rules.residual),
+            residual=None if self.rules.residual == "same" else _element(self.rules.residual),
             accumulator_bits=None if choice["accumulator"] == "auto" else int(choice["accumulator"]),
             tile_size=None if choice["tile"] == "none" else int(choice["tile"]),
-            weight_rule=parse_scale_rule(choice["weight_rule"]),
-            activation_rule=None
-            if choice["activation_rule"] == "auto"
-            else parse_scale_rule(choice["activation_rule"]),
+            weight_rule=_scale_rule(choice["weight_rule"]),
+            activation_rule=None if choice["activation_rule"] == "auto" else _scale_rule(choice["activation_rule"]),
             overrides=tuple(layer.override() for layer in self.rules.layers),
             overflow=overflow,
             kv_cache=self._kv_cache(choice),
@@ -103,7 +106,7 @@ class Space:
     def _kv_cache(self, choice: Choice) -> TensorQuant | None:
         name, scaling = (choice.get(axis, LATER[axis]) for axis in ("kv_cache", "kv_scaling"))
         if name != "none":
-            return TensorQuant(parse_element(name), parse_scaling(scaling))
+            return TensorQuant(_element(name), _scaling(scaling))
         if scaling in self.axes["kv_scaling"][1:]:
             raise DatapathError(
                 f"keys and values that are not quantized have no scale, but kv_cache is none and kv_scaling {scaling}."
@@ -120,7 +123,7 @@ class Space:
 
     def __iter__(self) -> Iterator[dict[str, str]]:
         """Every combination that can exist, in a fixed order."""
-        for values in itertools.product(*(self.axes[a] for a in self.searched)):
+        for values in self._product(self.searched):
             choice = dict(zip(self.searched, values, strict=True))
             if self.exists(choice):
                 yield choice
@@ -128,6 +131,33 @@ class Space:
     def size(self) -> int | None:
         """The number of numerics points that can exist, or None beyond :data:`ENUMERATION_LIMIT` combinations."""
         return sum(1 for _ in self) if self.combinations <= ENUMERATION_LIMIT else None
+
+    def never(self) -> dict[str, str]:
+        """``axis: choice`` of every choice that is in no combination that can exist, with the reason of the first one.
+
+        Among more than :data:`ENUMERATION_LIMIT` combinations with a choice nobody looks, and it is not named.
+        """
+        reasons = {}
+        for axis in self.searched:
+            others = [a for a in self.searched if a != axis]
+            if math.prod(len(self.axes[a]) for a in others) > ENUMERATION_LIMIT:
+                continue
+            for name in self.axes[axis]:
+                combined = ({axis: name, **dict(zip(others, values, strict=True))} for values in self._product(others))
+                if not any(map(self.exists, combined)):
+                    reasons[f"{axis}: {name}"] = self.first_reason({axis: name})
+        return reasons
+
+    def first_reason(self, fixed: Choice | None = None) -> str:
+        """Why the first combination of all, or of those with the `fixed` choices, cannot exist; empty if it can."""
+        try:
+            self.spec({a: self.axes[a][0] for a in self.searched} | dict(fixed or {}))
+        except BitfrontError as error:
+            return str(error)
+        return ""
+
+    def _product(self, axes: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        return itertools.product(*(self.axes[a] for a in axes))
 
     def draw(self, rng: random.Random, taken: frozenset[tuple[str, ...]]) -> dict[str, str] | None:
         """A random existing choice that is not taken yet; None if there is none left."""
@@ -154,13 +184,9 @@ def make_space(config: SweepConfig) -> Space:
     """
     space = Space({a: tuple(getattr(config.space, a)) for a in AXES}, config.rules, config.hardware.multiplier)
     if next(iter(space), None) is None:
-        reason = "no combination of the axes can exist"
-        try:
-            space.spec({a: space.axes[a][0] for a in AXES})
-        except BitfrontError as error:
-            reason = str(error)
         raise SpaceError(
-            f"space: at least one combination of the axes must exist, but none does; the first one: {reason}"
+            "space: at least one combination of the axes must exist, but none does; the first one: "
+            f"{space.first_reason() or 'no combination of the axes can exist'}"
         )
     return space
 

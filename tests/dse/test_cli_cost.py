@@ -82,6 +82,23 @@ def test_both_models_of_a_table_stand_beside_each_row(cost):
         assert ("lut: " in row["why"]) == (float(row["finn_lut"]) != float(row["calibrated_lut"]))
 
 
+def test_rows_that_cannot_be_compared_are_named_beside_the_others(cost, tmp_path):
+    lines = (GOLDEN / "finn" / "fifo.csv").read_text().splitlines()[:3]
+    table = tmp_path / "one.csv"
+    table.write_text("\n".join([*lines, lines[1].replace("StreamingFIFO_rtl", "Mystery")]))
+    done = cost("--batch", table, "--compare")
+    *compared, refused = csv.DictReader(io.StringIO(done.stdout))
+    assert all(row["finn_lut"] and row["calibrated_lut"] and not row["error"] for row in compared)
+    assert refused["error"].startswith(f"{table}, line 4: column op must be one of MVAU_hls")
+    assert (refused["finn_lut"], refused["why"]) == ("", "")
+    assert (done.returncode, done.stderr) == (0, f"1 of 3 rows have no cost but an error:\n{refused['error']}\n")
+    document = cost("--batch", table, "--compare", "--strict", "--json")
+    assert document.returncode == 1
+    assert ["error" in row for row in json.loads(document.stdout)["rows"]] == [False, False, True]
+    table.write_text("\n".join([lines[0], lines[1].replace("StreamingFIFO_rtl", "Mystery")]))
+    assert cost("--batch", table, "--compare").returncode == 1  # of which no row can be costed
+
+
 def test_the_highest_rate_fits_and_the_next_one_does_not(cost, document):
     asked = ("--network", MLP, "--device", "XC7Z020", "--multiplier", "dsp")
     found = document(*asked, "--target-fps", "max")
@@ -120,6 +137,7 @@ def test_a_rate_out_of_reach_exits_1_with_the_proof(cost, fps, multiplier, proof
         (("--network", MLP, "--target-fps", "fast"), "a positive number or max, but got fast"),
         (("--network", MLP, "--target-fps", "-1"), "a positive number or max, but got -1"),
         (("--network", MLP), "--network must come with --target-fps"),
+        ((*OPERATOR, "--strict"), "--strict is of a table: it must come with --batch"),
     ],
 )
 def test_a_mistake_exits_2(cost, arguments, message):

@@ -6,7 +6,10 @@ import pytest
 import yaml
 
 from dse.config import ConfigError, load_config, parse_config
+from dse.evaluate import Evaluator
 from dse.template import render
+from hwmodels.catalog import parse_element
+from workloads.registry import WORKLOADS
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 
@@ -20,6 +23,16 @@ def test_every_ready_made_sweep_is_valid():
 
 def test_the_digits_sweep_is_what_init_writes():
     assert (SWEEPS / "digits.yaml").read_text() == render("digits-resnet", "digits")
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_unsigned_minifloats_are_offered_where_they_differ_from_signed_ones(workload):
+    """They are as wide as an integer that is offered, and where no value is negative, nothing but the sign is dropped."""
+    offered = parse_config(render(workload, "x")).space.activation
+    unsigned = [parse_element(name) for name in offered if name.startswith("u")]
+    assert bool(unsigned) == any(site.nonnegative for site in Evaluator(workload).plan.sites)
+    integers = {parse_element(name).bits for name in offered if name.startswith("int")}
+    assert all(fmt.exponent_bits >= 2 and fmt.bits in integers for fmt in unsigned)
 
 
 def test_a_configuration_is_read_back_from_what_it_writes():
@@ -106,6 +119,14 @@ def test_all_mistakes_are_reported_at_once_with_their_paths():
         ({"seed": 2**32}, "seed: Input should be less than 4294967296"),
         ({"hardware": {"target_fps": float("inf")}}, r"target_fps\[0\]: Input should be a finite number"),
         ({"hardware": {"memory": ["auto", "auto"]}}, "hardware.memory: each choice may stand once, but auto repeats"),
+        (
+            {"hardware": {"device": ["xczu3eg", "XCZU7EV", "XCZU3EG"]}},
+            "hardware.device: each choice may stand once, but XCZU3EG = xczu3eg repeats",
+        ),
+        (
+            {"space": {"weight": ["int4"], "activation": ["int4"], "accumulator": ["16", "016", "auto"]}},
+            "space.accumulator: each choice may stand once, but 016 = 16 repeats",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_path(change, message):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def finish(config, results):
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     write_config(folder / "kill.yaml")
-    return finish(folder / "kill.yaml", folder)
+    return *finish(folder / "kill.yaml", folder), folder
 
 
 @pytest.mark.parametrize("stored", [0, 1, 3, 4])
@@ -65,12 +66,23 @@ def test_a_killed_sweep_resumes_to_the_same_front(tmp_path, undisturbed, stored)
     process.wait()
     process.stderr.close()
     summary, table = finish(tmp_path / "kill.yaml", tmp_path)
-    expected_summary, expected = undisturbed
+    expected_summary, expected, _ = undisturbed
     pd.testing.assert_frame_equal(table, expected)
     assert summary["hypervolume"] == expected_summary["hypervolume"]
     assert summary["trials"] == TRIALS
     # what was stored before the kill was not quantized again
     assert summary["quantizations"] <= expected_summary["quantizations"] - (1 if stored else 0)
+
+
+def test_fewer_trials_than_stored_add_none_and_say_so(tmp_path, undisturbed):
+    shutil.copytree(undisturbed[2] / "kill", tmp_path / "kill")
+    write_config(tmp_path / "kill.yaml")
+    done = subprocess.run(
+        command(tmp_path / "kill.yaml", tmp_path, "--trials", "2"), check=True, capture_output=True, text=True
+    )
+    assert f"{TRIALS} numerics points are stored, more than the 2 asked for: none is added, all count" in done.stderr
+    assert done.stdout.startswith(f"{TRIALS} numerics points (")
+    assert "0 quantizations in this run" in done.stdout
 
 
 @pytest.mark.parametrize("seconds", [0.15, 0.4, 1.0])

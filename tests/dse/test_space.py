@@ -5,6 +5,7 @@ import random
 import pytest
 import yaml
 
+from dse.check import describe, describe_text
 from dse.config import parse_config
 from dse.space import AXES, SpaceError, choice_key, hardware_choices, has_minifloat, make_space, variants
 from dse.template import render
@@ -105,6 +106,29 @@ def test_minifloats_have_no_dsp_variant():
         multipliers = {p.hardware.multiplier for _, p in variants(space.spec(choice), hardware)}
         floats = "e2m1" in (choice["weight"], choice["activation"])
         assert multipliers == ({Multiplier.LUT} if floats else {Multiplier.LUT, Multiplier.DSP})
+
+
+def test_choices_that_no_point_can_have_are_named_with_the_reason():
+    made = config(
+        weight=["int4", "uint4", "e2m1"],
+        activation=["e2m1", "ue2m2"],
+        recipe=["rtn", "axe"],
+        kv_scaling=["token", "tensor"],
+    )
+    never = make_space(made).never()
+    assert set(never) == {"weight: uint4", "recipe: axe", "kv_scaling: tensor"}
+    assert never["weight: uint4"].startswith("the weight format must be signed, but got uint4")
+    assert "have no scale, but kv_cache is none" in never["kv_scaling: tensor"]
+    assert "no point has weight: uint4: the weight format must be signed" in describe_text(
+        describe(made, 1, measure=False)
+    )
+
+
+def test_no_choice_of_a_space_in_which_every_one_is_used_is_named():
+    space = make_space(config(recipe=["rtn", "axe"], accumulator=["auto", "16"], kv_cache=["none", "int8"]))
+    assert space.never() == {}
+    for axis in space.searched:
+        assert {c[axis] for c in space} == set(space.axes[axis])
 
 
 def test_a_space_without_a_point_says_why():
