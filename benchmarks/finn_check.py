@@ -24,14 +24,13 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from dse.evaluate import cost_options
 from dse.export.qonnx import export_qonnx
 from dse.finn.classes import run
 from dse.finn.export import Completed, complete
 from dse.finn.folder import NETWORK
 from dse.onnx_network import read_network
 from dse.point import Hardware
-from dse.recost import fold_network
+from dse.recost import cost_options, fold_network
 from hwmodels.catalog import parse_element
 from hwmodels.datapath import TensorQuant, parse_scaling
 from hwmodels.devices import get_device

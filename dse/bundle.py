@@ -25,6 +25,7 @@ from dse.results import CONFIG_FILE
 from hwmodels.errors import BitfrontError
 
 BUNDLE_FILE, SAMPLES_FILE, README_FILE = "bundle.json", "samples.npz", "README.md"
+NETWORK_FILE, COST_FILE, GATE_FILE = "design.qonnx.onnx", "cost.json", "gate.json"
 VERSION = 1
 
 SAMPLES = {"images": 16, "windows": 2}
@@ -77,7 +78,7 @@ def _rtl(chosen: ChosenPoint, folder: Path, samples: int | None) -> PartReport:
 def _cost(chosen: ChosenPoint, folder: Path, samples: int | None) -> PartReport:
     report, hardware = chosen.cost(), chosen.point.hardware
     document = {"hardware": asdict(hardware), "fps": report.fps(hardware.clock_mhz), **report.as_dict()}
-    write_text(folder / "cost.json", as_json(document))
+    write_text(folder / COST_FILE, as_json(document))
     rows = [f"{'LUT':>10} {'DSP':>6} {'BRAM18':>8}  component"]
     for line in report.lines:
         used = line.resources
@@ -183,7 +184,7 @@ def export_bundle(folder: Path, point_id: str, *, output: Path | None, samples: 
             shutil.rmtree(target / name, ignore_errors=True)  # what it had begun
     _write_samples(chosen, target / SAMPLES_FILE)
     made = BundleExport(target, chosen.name, parts, left_out)
-    write_text(target / "gate.json", as_json({name: {"equal": p.equal, **p.report} for name, p in parts.items()}))
+    write_text(target / GATE_FILE, as_json({name: {"equal": p.equal, **p.report} for name, p in parts.items()}))
     write_text(target / README_FILE, _readme(chosen, made))
     files = {
         str(path.relative_to(target)): sha256(path.read_bytes()) for path in sorted(target.rglob("*")) if path.is_file()
@@ -215,7 +216,7 @@ def _readme(chosen: ChosenPoint, made: BundleExport) -> str:
         "",
         f"{chosen.design}, of the sweep {chosen.results.config.name} of {chosen.evaluator.source.name}.",
         "",
-        "`dse verify .` checks this folder: hashes, and outputs of the ONNX files on the stored samples.",
+        "`dse verify .` checks this folder: hashes, outputs of the ONNX files on the stored samples, cost of the network.",
         "",
         *(f"- {part.usage}." for part in made.parts.values()),
         f"- {SAMPLES_FILE}: test inputs (`inputs`) and what the quantized model makes of them (`outputs`).",

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dse.bundle import BUNDLE_FILE, SAMPLES_FILE, VERSION
+from dse.bundle import BUNDLE_FILE, COST_FILE, GATE_FILE, NETWORK_FILE, SAMPLES_FILE, VERSION
+from dse.bundle_cost import recost
 from dse.export.errors import ExportError
 from dse.export.execute import EXECUTORS
 from dse.export.probe import probe
@@ -37,6 +38,7 @@ class BundleCheck:
     files: int
     wrong: tuple[str, ...]
     executed: Mapping[str, str]
+    cost: str | None
 
     @property
     def equal(self) -> bool:
@@ -51,6 +53,7 @@ class BundleCheck:
         """For people."""
         lines = [f"bundle of {self.name}: {self.folder}, {self.files} files"]
         lines += [f"  {name}: {found}" for name, found in self.executed.items()]
+        lines += [] if self.cost is None else [f"  {self.cost}"]
         lines += [f"  wrong: {what}" for what in self.wrong]
         lines.append(
             "  equal: the bundle is what was exported"
@@ -61,14 +64,15 @@ class BundleCheck:
 
 
 def verify_bundle(folder: Path) -> BundleCheck:
-    """Check the hashes of a bundle's files, and execute its ONNX files on its samples.
+    """Check the hashes of a bundle's files, execute its ONNX files on its samples, and cost its network again.
 
     Raises:
-        ExportError: the folder is no bundle, or its list names files outside of it.
+        ExportError: the folder is no bundle, its list names files outside of it, or it does not say what it was costed for.
     """
     document = _document(folder)
     wrong = [text for name, digest in document["files"].items() if (text := _changed(folder, name, digest)) is not None]
     executed: dict[str, str] = {}
+    cost = None
     if not wrong:
         inputs, outputs = _samples(folder / SAMPLES_FILE)
         for name, exporter in document["executed"].items():
@@ -78,7 +82,10 @@ def verify_bundle(folder: Path) -> BundleCheck:
                 executed[name], differs = str(error), True
             if differs:
                 wrong.append(f"{name} does not give the stored outputs")
-    return BundleCheck(folder, document["name"], len(document["files"]), tuple(wrong), executed)
+        cost, differs = recost(folder)
+        if differs:
+            wrong.append(f"{NETWORK_FILE} does not cost what is recorded")
+    return BundleCheck(folder, document["name"], len(document["files"]), tuple(wrong), executed, cost)
 
 
 def _document(folder: Path) -> dict[str, Any]:
@@ -104,8 +111,10 @@ def _document(folder: Path) -> dict[str, Any]:
     for name, exporter in document["executed"].items():
         if name not in document["files"] or exporter not in EXECUTORS:
             raise ExportError(f"what a bundle executes must be one of its files, but {folder} names {name[:80]!r}.")
-    if SAMPLES_FILE not in document["files"]:
-        raise ExportError(f"a bundle must hold {SAMPLES_FILE}, but {folder} does not list it.")
+    if missing := [
+        name for name in (SAMPLES_FILE, NETWORK_FILE, COST_FILE, GATE_FILE) if name not in document["files"]
+    ]:
+        raise ExportError(f"a bundle must hold {missing[0]}, but {folder} does not list it.")
     return document
 
 

@@ -24,7 +24,7 @@ def verify(
         bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
     ] = False,
 ) -> None:
-    """Repeat the gate of an export on a file, or check a bundle: its hashes and its outputs.
+    """Repeat the gate of an export on a file, or check a bundle: its hashes, its outputs and its cost.
 
     A file is executed on the sweep's test set and compared node by node with the point, which is quantized again. A bundle needs
     nothing but itself. Exit code 1 if anything differs.

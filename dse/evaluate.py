@@ -9,16 +9,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dse.config import SweepConfig
-from dse.point import DesignPoint, Hardware
+from dse.point import DesignPoint
 from dse.records import Accuracy, Refusal
-from dse.recost import cost_network, fold_network
+from dse.recost import cost_network, cost_options, fold_network
 from hwmodels.datapath import Overflow
 from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
-from hwmodels.estimate import CostModel, CostOptions, CostReport
+from hwmodels.estimate import CostReport
 from hwmodels.float_parts import with_float_parts
 from hwmodels.ops import LayerNumerics, MatMul, Network, Numerics
-from hwmodels.primitives.memory import MemoryStyle
 from workloads.numerics import NumericsSpec
 from workloads.recipes import Preparation, Recipe
 from workloads.registry import WorkloadRef, get_workload
@@ -253,11 +252,6 @@ class Evaluator:
             note = f"what is measured in floating point is costed in fixed point of {hardware.float_bits} bits, assumed"
             report = replace(report, notes=(*report.notes, note))
         return report
-
-
-def cost_options(hardware: Hardware) -> CostOptions:
-    """The cost model's options of a hardware choice."""
-    return CostOptions(CostModel(hardware.model), hardware.multiplier, MemoryStyle(hardware.memory))
 
 
 def memo_spec(spec: NumericsSpec) -> NumericsSpec:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dse.design import design_of
-from dse.evaluate import Evaluator, cost_options
+from dse.evaluate import Evaluator
 from dse.executors import single_thread
 from dse.export.errors import ExportError
 from dse.export.formats import EXPORTERS, check_exportable
@@ -21,15 +21,12 @@ from dse.files import as_json, write_text
 from dse.onnx_reader.graph import QONNX_DOMAINS, parse_model
 from dse.point import DesignPoint
 from dse.records import RecordError, Row
-from dse.recost import cost_network
+from dse.recost import COVERS, cost_on
 from dse.results import Results, load_results
 from dse.space import LATER
 from dse.tables import find_knee
 from hwmodels.datapath import Overflow
-from hwmodels.devices import get_device
 from hwmodels.errors import BitfrontError
-from hwmodels.float_parts import with_float_parts
-from hwmodels.ops import MatMul, Network, Numerics
 from hwmodels.report import CostReport
 from hwmodels.resources import Resources
 
@@ -172,7 +169,9 @@ def export_point(
     chosen = choose_point(folder, point_id, exporter)
     path = output or folder / "exports" / f"{chosen.row.id}.{exporter}.onnx"
     made = write_checked(chosen, exporter, path, samples)
-    write_text(path.with_suffix(".gate.json"), as_json(made.as_dict()))
+    said = made.as_dict()
+    said |= {"gate": {**said["gate"], "file": path.name}}  # beside it, wherever both go
+    write_text(path.with_suffix(".gate.json"), as_json(said))
     return made
 
 
@@ -209,21 +208,14 @@ def examine(chosen: ChosenPoint, exporter: str, path: Path, samples: int | None)
     if samples is None:
         check_reproduced(chosen.row, gate)
 
-    def cost(network: Network, numerics: Numerics) -> CostReport:
-        device = get_device(hardware.device)
-        numerics = with_float_parts(network, numerics, hardware.float_bits)
-        rate, clock = hardware.target_fps, hardware.clock_mhz
-        return cost_network(network, numerics, device, rate, cost_options(hardware), clock)
-
-    network, covers = evaluator.network_of(chosen.point.numerics.recipe), "all operators"
+    network, (covers, layers) = evaluator.network_of(chosen.point.numerics.recipe), COVERS
     report = chosen.cost()
     if set(network.sites) - set(chosen.model.numerics.sites):  # computed in floating point
-        covers = "layers with weights"
-        report = cost(layers_with_weights(network), chosen.model.numerics)
+        covers = layers
+        report = cost_on(hardware, network, chosen.model.numerics, covers)
     again, error = None, None
     try:
-        found, numerics = read_network(path)
-        again = cost(found if covers == "all operators" else layers_with_weights(found), numerics)
+        again = cost_on(hardware, *read_network(path), covers)
     except BitfrontError as reason:
         error = str(reason)
     return PointExport(
@@ -239,13 +231,6 @@ def examine(chosen: ChosenPoint, exporter: str, path: Path, samples: int | None)
         cycles_from_file=None if again is None else again.max_cycles,
         cost_covers=covers,
         cost_error=error,
-    )
-
-
-def layers_with_weights(network: Network) -> Network:
-    """The matrix layers of a network alone, in order."""
-    return Network(
-        network.name, tuple(op for op in network.operators if op in network.compute and not isinstance(op, MatMul))
     )
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dse.design import design_of
-from dse.evaluate import Evaluator, cost_options
+from dse.evaluate import Evaluator
 from dse.executors import single_thread
 from dse.export.errors import ExportError
 from dse.export.rtl import SAMPLES, VECTORS, RtlExport, export_datapath
 from dse.export.rtl_check import choose_simulator
 from dse.point import DesignPoint
 from dse.records import RecordError, Row
-from dse.recost import fold_network
+from dse.recost import cost_options, fold_network
 from dse.results import Results, load_results
 from dse.tables import find_knee
 from hwmodels.datapath import Multiplier

@@ -5,14 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from dse.point import Hardware
 from hwmodels.datapath import Multiplier
-from hwmodels.devices import Device
+from hwmodels.devices import Device, get_device
 from hwmodels.estimate import estimate
 from hwmodels.finn_network import finn_network_cost
+from hwmodels.float_parts import with_float_parts
 from hwmodels.folding import fold_for_cycles, target_cycles
-from hwmodels.ops import Folding, Network, Numerics
+from hwmodels.ops import Folding, MatMul, Network, Numerics
 from hwmodels.options import CostModel, CostOptions
+from hwmodels.primitives.memory import MemoryStyle
 from hwmodels.report import CostReport
+
+COVERS = ("all operators", "layers with weights")
+"""What can be costed of a network: what transformers compute in floating point is not read off a file yet."""
+
+
+def cost_options(hardware: Hardware) -> CostOptions:
+    """The cost model's options of a hardware choice."""
+    return CostOptions(CostModel(hardware.model), hardware.multiplier, MemoryStyle(hardware.memory))
+
+
+def cost_on(hardware: Hardware, network: Network, numerics: Numerics, covers: str) -> CostReport:
+    """The cost of a network, or of what is asked for of it (:data:`COVERS`), on a hardware choice.
+
+    Raises:
+        BitfrontError: as :func:`cost_network`.
+    """
+    if covers != COVERS[0]:
+        network = layers_with_weights(network)
+    numerics = with_float_parts(network, numerics, hardware.float_bits)
+    device, options = get_device(hardware.device), cost_options(hardware)
+    return cost_network(network, numerics, device, hardware.target_fps, options, hardware.clock_mhz)
+
+
+def layers_with_weights(network: Network) -> Network:
+    """The matrix layers of a network alone, in order."""
+    return Network(
+        network.name, tuple(op for op in network.operators if op in network.compute and not isinstance(op, MatMul))
+    )
 
 
 def cost_network(

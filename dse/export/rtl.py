@@ -197,7 +197,8 @@ def export_datapath(
     report = RtlExport(
         name, design, str(folder), simulator.tool, SIMULATED[simulator], units=units, layers=tuple(reports)
     )
-    _write(folder, {"README.md": README.format(**about), "report.json": as_json(report.as_dict())})
+    said = report.as_dict() | {"folder": "."}  # which may go anywhere
+    _write(folder, {"README.md": README.format(**about), "report.json": as_json(said)})
     return report
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from dse.evaluate import Evaluator, cost_options
+from dse.evaluate import Evaluator
 from dse.export.errors import ExportError
 from dse.export.formats import check_exportable
 from dse.export_point import PointExport, choose, export_point, exportable_design
@@ -18,6 +18,7 @@ from dse.finn.classes import mismatching_classes
 from dse.finn.folder import MODEL, NETWORK, nodes_of, write_folder
 from dse.finn.preflight import Preflight, preflight
 from dse.point import Hardware
+from dse.recost import cost_options
 from dse.results import load_results
 from hwmodels.finn_nodes import FinnNode
 
@@ -116,7 +117,14 @@ def export_finn(results_folder: Path, point_id: str, *, output: Path | None, sam
         preflight=made.preflight,
         nodes=tuple(node.name for node in made.nodes),
     )
-    write_text(folder / "gate.json", as_json(report.as_dict()))
+    said = report.as_dict()
+    # the folder may go anywhere: its own report names what lies in it
+    said |= {
+        "folder": ".",
+        "gate": {**said["gate"], "file": NETWORK},
+        "preflight": {**said["preflight"], "file": MODEL},
+    }
+    write_text(folder / "gate.json", as_json(said))
     return report
 
 

@@ -12,8 +12,8 @@ from dse.export.execute import Executable, onnxruntime_session
 from dse.export.gate import check_export
 from dse.export.qcdq import export_qcdq
 from dse.export.qonnx import export_qonnx
-from dse.export_point import layers_with_weights
 from dse.onnx_network import read_network
+from dse.recost import layers_with_weights
 from hwmodels.catalog import parse_element
 from hwmodels.datapath import TensorQuant, parse_scaling
 from workloads.attention import Attention, ClassToken, PatchTokens

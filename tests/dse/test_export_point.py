@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+from functools import reduce
+from operator import getitem
 
 import numpy as np
 import onnx
@@ -183,7 +185,45 @@ def test_a_bundle_is_verified_without_its_sweep(travelled, bundle):
     assert cost["total"]["lut"] == bundle.parts["qonnx"].report["cost"]["lut"] > 0
     text = (travelled / "README.md").read_text()
     assert all(name in text for name in ("design.qonnx.onnx", "cost.txt", "samples.npz", "gate.json", "config.yaml"))
-    assert str(bundle.folder) not in (travelled / "bundle.json").read_text()
+    assert f"{cost['total']['lut']:,.0f} LUT" in checked.cost
+    assert checked.cost.endswith("as recorded")
+
+
+def test_a_bundle_names_no_folder_that_it_was_made_in(bundle, folder):
+    files = [path for path in bundle.folder.rglob("*") if path.is_file()]
+    assert len([path for path in files if path.name == "gate.json"]) == 2  # its own and FINN's
+    assert [path.name for path in files if str(folder).encode() in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "differing"),
+    [
+        ("gate.json", ("qonnx", "cost_from_file", "lut"), 1.0, "lut"),
+        ("cost.json", ("total", "bram18"), None, "bram18"),
+        ("cost.json", ("hardware", "target_fps"), 20_000.0, "lut, "),
+    ],
+)
+def test_a_bundle_that_costs_something_else_than_it_says_is_not_equal(travelled, name, place, value, differing):
+    document = json.loads((travelled / name).read_text())
+    *path, last = place
+    reduce(getitem, path, document)[last] = value
+    (travelled / name).write_text(json.dumps(document))
+    relisted(travelled, name)
+    checked = verify_bundle(travelled)
+    assert checked.wrong == ("design.qonnx.onnx does not cost what is recorded",)
+    assert f"; recorded are others: {differing}" in checked.cost
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "no", '{"hardware": {"device": ["XCZU3EG", "XC7Z020"]}}', '{"hardware": {"a": 1}}']
+)
+def test_a_bundle_that_does_not_say_what_it_was_costed_for_is_refused(travelled, text):
+    (travelled / "cost.json").write_text(text)
+    relisted(travelled, "cost.json")
+    with pytest.raises(
+        ExportError, match=r"must say in cost\.json and gate\.json on what hardware|must be a page of JSON"
+    ):
+        verify_bundle(travelled)
 
 
 def test_a_changed_or_missing_file_of_a_bundle_is_named(travelled):
