@@ -104,7 +104,7 @@ def test_a_constant_of_the_processor_would_be_found(decoder: Engine) -> None:
 
     mode = FakeTensorMode()
     moved = elsewhere(Stray(), mode)
-    with mode, pytest.raises(RuntimeError, match="at least two devices"):
+    with mode, pytest.raises(RuntimeError, match=r"(at least|found) two (different )?devices"):
         moved(torch.empty(3, device="cuda"))
 
 
