@@ -34,6 +34,7 @@ from hwmodels.ops import (
     Requantize,
     Window,
     divisors,
+    with_zeros,
 )
 from hwmodels.vector import CostTables
 
@@ -53,7 +54,8 @@ def _conv(name: str, site: str, inputs: int, outputs: int, size: int, stride: in
     pixels = (size // stride) ** 2
     if kernel > 1:
         padded, out, square = (size + 2, size + 2), (size // stride,) * 2, (kernel, kernel)
-        yield Window(f"{name}.window", name, inputs, padded, out, square, (stride, stride), (1, 1), False, site)
+        window = Window(f"{name}.window", name, inputs, padded, out, square, (stride, stride), (1, 1), False, site)
+        yield from with_zeros(window, inputs, padded, (1, 1, 1, 1))
     yield MatVec(name, outputs, kernel * kernel * inputs, pixels, site)
 
 

@@ -74,6 +74,12 @@ def cost(
     shell: Annotated[
         bool, typer.Option("--shell", help="Count what moves data on and off the chip (with --network).")
     ] = False,
+    label: Annotated[
+        bool,
+        typer.Option(
+            "--label", help="Count scale, bias and label select of the last layer (with --network); else sums leave."
+        ),
+    ] = False,
     correction: Annotated[
         str | None, typer.Option(help=f"A file of dse calibrate, or {SHIPPED_NAME}; every corrected line says so.")
     ] = None,
@@ -117,7 +123,13 @@ def cost(
         )
     known = None if correction is None else load_correction(correction)
     _refuse_pairs(
-        model, whole=network is not None, corrected=known is not None, target=target_fps, shell=shell, compare=compare
+        model,
+        whole=network is not None,
+        corrected=known is not None,
+        target=target_fps,
+        shell=shell,
+        label=label,
+        compare=compare,
     )
     if strict and batch is None:
         raise CostError("--strict is of a table: it must come with --batch, but does not.")
@@ -138,7 +150,9 @@ def cost(
         clock = _clock(clock_mhz, 100.0 if model is CostModel.FINN else part.clock_mhz)
         from dse.cost_file import cost_file
 
-        cost_file(network, part, target_fps, options, clock, correction=known, side_by_side=compare, json=json)
+        cost_file(
+            network, part, target_fps, options, clock, label=label, correction=known, side_by_side=compare, json=json
+        )
         return
     if rows is None or cols is None:
         raise CostError(f"both --rows and --cols must be given, but got rows={rows}, cols={cols}.")
@@ -167,7 +181,7 @@ def cost(
 
 
 def _refuse_pairs(
-    model: CostModel, *, whole: bool, corrected: bool, target: str | None, shell: bool, compare: bool
+    model: CostModel, *, whole: bool, corrected: bool, target: str | None, shell: bool, label: bool, compare: bool
 ) -> None:
     """Refuse options that say nothing together; `whole`: a network is costed."""
     if corrected and model is CostModel.FINN:
@@ -176,6 +190,11 @@ def _refuse_pairs(
         raise CostError("--target-fps is of a whole network: it must come with --network, but does not.")
     if shell and not whole:
         raise CostError("--shell is of a whole accelerator: it must come with --network, but does not.")
+    if label and (not whole or compare or model is CostModel.FINN):
+        raise CostError(
+            "--label is of a whole accelerator and the calibrated model: it must come with --network, without --model finn and "
+            "without --compare."
+        )
     if compare and (corrected or model is CostModel.FINN):
         raise CostError("--compare is of both models as they are: it must come without --model and --correction.")
 

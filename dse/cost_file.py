@@ -20,6 +20,7 @@ from hwmodels.devices import Device
 from hwmodels.estimate import estimate
 from hwmodels.folding import FoldingError, target_cycles
 from hwmodels.folding_solver import InfeasibleError, fastest_for_device, fold_for_device
+from hwmodels.label import with_label_select
 from hwmodels.ops import Folding, Network, Numerics
 from hwmodels.options import CostModel, CostOptions
 
@@ -34,6 +35,7 @@ def cost_file(
     options: CostOptions,
     clock_mhz: float,
     *,
+    label: bool,
     correction: Correction | None,
     side_by_side: bool,
     json: bool,
@@ -47,6 +49,8 @@ def cost_file(
 
     fps = _rate(target, options)
     network, numerics = read_network(path)
+    if label:
+        network, numerics = with_label_select(network, numerics)
     asked: dict[str, Any] = {"network": str(path), "target_fps": HIGHEST if fps is None else fps}
     proof = None
     if options.model is CostModel.FINN:

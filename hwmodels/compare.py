@@ -7,7 +7,7 @@ operator belong to the operator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from hwmodels.devices import Device
 from hwmodels.estimate import estimate, estimate_operator
 from hwmodels.finn.errors import FinnModelError
 from hwmodels.finn.rows import cost_row
-from hwmodels.ops import Compute, Folding, Network, Numerics, Requantize
+from hwmodels.ops import Compute, Folding, Network, Numerics, Pad, Requantize
 from hwmodels.options import CostModel, CostOptions
 from hwmodels.primitives.cost import Cost
 from hwmodels.report import CostError, CostReport
@@ -155,7 +155,8 @@ def compare(
     finn, refusal = _finn(lambda theirs: estimate(network, numerics, foldings, device, theirs), ours)
     layers = {op.name for op in network.compute}
     within = {op.name: op.source for op in network.operators if isinstance(op, Requantize) and op.source in layers}
-    return Comparison(device.name, _units(calibrated, finn, within), refusal)
+    zeros = {op.name for op in network.operators if isinstance(op, Pad)}
+    return Comparison(device.name, _units(calibrated, finn, within, zeros), refusal)
 
 
 def compare_operator(
@@ -165,7 +166,7 @@ def compare_operator(
     ours = replace(options or CostOptions(), model=CostModel.CALIBRATED)
     calibrated = estimate_operator(op, datapath, folding, device, ours)
     finn, refusal = _finn(lambda theirs: estimate_operator(op, datapath, folding, device, theirs), ours)
-    return Comparison(device.name, _units(calibrated, finn, {}), refusal)
+    return Comparison(device.name, _units(calibrated, finn, {}, set()), refusal)
 
 
 def compare_row(row: Mapping[str, str], device: Device | None = None) -> Unit:
@@ -188,21 +189,25 @@ def _finn(estimated: Callable[[CostOptions], CostReport], ours: CostOptions) -> 
         return None, str(error)
 
 
-def _units(calibrated: CostReport, finn: CostReport | None, within: Mapping[str, str]) -> tuple[Unit, ...]:
-    """The units of two reports; `within` names the operator whose unit another is part of."""
+def _units(
+    calibrated: CostReport, finn: CostReport | None, within: Mapping[str, str], zeros: Set[str]
+) -> tuple[Unit, ...]:
+    """The units of two reports.
+
+    Args:
+        within: the operator whose unit another is part of.
+        zeros: paddings, which FINN inserts and gives cycles alone, those of ours with as many channels per cycle.
+    """
     costs: dict[str, list[Cost]] = {}
     for line in calibrated.lines:
         cost = Cost(line.component, line.resources, line.formula, line.source, line.band)
         costs.setdefault(within.get(line.layer, line.layer), []).append(cost)
-    theirs = {} if finn is None else {line.layer: line for line in finn.lines}
-    return tuple(
-        Unit(
-            name,
-            theirs[name].component if name in theirs else None,
-            theirs[name].resources if name in theirs else None,
-            finn.cycles[name] if finn is not None and name in theirs else None,
-            tuple(parts),
-            calibrated.cycles.get(name, 0),
-        )
-        for name, parts in costs.items()
-    )
+    theirs: dict[str, tuple[str, Resources, int]] = {}
+    if finn is not None:
+        theirs = {line.layer: (line.component, line.resources, finn.cycles[line.layer]) for line in finn.lines}
+        theirs |= {name: ("FMPadding_rtl", Resources(), calibrated.cycles[name]) for name in zeros}
+    units = []
+    for name, parts in costs.items():
+        unit, resources, cycles = theirs.get(name, (None, None, None))
+        units.append(Unit(name, unit, resources, cycles, tuple(parts), calibrated.cycles.get(name, 0)))
+    return tuple(units)

@@ -86,6 +86,7 @@ REASONS: tuple[Reason, ...] = (
         "FINN has thresholds in their place, and counts those of an MVAU in LUTRAM only",
     ),
     Reason("", "thresholds", "", "FINN counts thresholds inside an MVAU only where they are in LUTRAM, 64x1 each"),
+    Reason("", "padding", "", "FINN gives it cycles and no resources"),
     Reason("", "add", "", "FINN gives it cycles and no resources"),
     Reason("", "pool", "", "FINN gives it cycles and no resources"),
     Reason("", "duplicate", "", "FINN gives it cycles and no resources"),

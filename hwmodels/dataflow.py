@@ -19,12 +19,14 @@ from hwmodels.ops import (
     Depthwise,
     Duplicate,
     Folding,
+    LabelSelect,
     Lookup,
     MatMul,
     MatVec,
     Multiply,
     Network,
     Normalize,
+    Pad,
     Pool,
     Requantize,
     Rope,
@@ -53,10 +55,11 @@ class Lanes:
 def inputs(network: Network) -> Mapping[str, tuple[str, ...]]:
     """The operators that feed each operator, in dataflow order; empty for the network's input.
 
-    A window feeds its layer or pool, a requantizer reads its source, everything else reads the streams of its sites (of two,
-    the one that is stored or multiplied with comes second).
+    A window feeds its layer or pool, a padding its reader, a requantizer reads its source, everything else reads the streams
+    of its sites (of two, the one that is stored or multiplied with comes second).
     """
-    windows = {op.layer: op.name for op in network.operators if isinstance(op, Window)}
+    before = {op.layer: op.name for op in network.operators if isinstance(op, Window)}
+    before |= {op.reader: op.name for op in network.operators if isinstance(op, Pad)}
     waiting: dict[str, list[str]] = {}
     latest: dict[str, str] = {}
     edges: dict[str, tuple[str, ...]] = {}
@@ -75,9 +78,9 @@ def inputs(network: Network) -> Mapping[str, tuple[str, ...]]:
                 edges[op.name] = take(op.site) + take(op.second)
             case Lookup():
                 edges[op.name] = ()
-            case MatVec() | Depthwise() | Pool():
-                edges[op.name] = (windows[op.name],) if op.name in windows else take(op.site)
-            case Window() | Duplicate() | Normalize() | Softmax() | Rope() | Table() | Rotate():
+            case MatVec() | Depthwise() | Pool() | Window():
+                edges[op.name] = (before[op.name],) if op.name in before else take(op.site)
+            case Pad() | LabelSelect() | Duplicate() | Normalize() | Softmax() | Rope() | Table() | Rotate():
                 edges[op.name] = take(op.site)
             case Add():
                 edges[op.name] = take(op.site, 2)
@@ -127,7 +130,7 @@ def requantize_passes(values: int, target: int) -> int:
     return max(1, min(SCALE_BITS, target // values))
 
 
-def steps(op: Requantize | Add | Pool | Duplicate | Attention) -> int:
+def steps(op: Pad | Requantize | Add | Pool | Duplicate | LabelSelect | Attention) -> int:
     """Passes over the channels per frame."""
     return op.vectors * (op.window if isinstance(op, Pool) else 1)
 

@@ -1,9 +1,9 @@
 """What a network costs on a part: the only place that sums.
 
 The calibrated model costs every operator and every stream between them; the finn model repeats FINN v0.10.1's estimates.
-The shell that moves data on and off the chip is counted where the options ask for it. Not counted in either: zero
-padding in front of windows, a converter of the input where it does not arrive in its site's format, scale and bias of the
-last layer (its sums leave the chip), and what placement and routing change.
+The shell that moves data on and off the chip is counted where the options ask for it, scale, bias and arg max of the last layer
+where :func:`hwmodels.label.with_label_select` puts them on the chip; else its sums leave it as they are. The input arrives
+in its site's format. Not counted: what placement and routing change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hwmodels import finn_mode
 from hwmodels.compute_cost import compute_costs
 from hwmodels.datapath import Datapath
 from hwmodels.devices import Device
-from hwmodels.ops import Compute, Folding, MatMul, Network, Numerics
+from hwmodels.ops import Compute, Folding, LabelSelect, MatMul, Network, Numerics, Pad
 from hwmodels.options import CostModel, CostOptions
 from hwmodels.primitives.cost import Cost
 from hwmodels.primitives.memory import MemoryStyle
@@ -49,6 +49,8 @@ def estimate(
         MemoryStyleError: URAM on a part without.
     """
     options = options or CostOptions()
+    if options.model is CostModel.FINN:  # FINN's estimates have no zeros in front of windows
+        network = network.without(Pad)
     require_choices(network, numerics, foldings)
     sites = {site: Varying((quant,)) for site, quant in numerics.sites.items()}
     layers = {name: Varying((layer,)) for name, layer in numerics.layers.items()}
@@ -73,18 +75,33 @@ def estimate(
         )
         finn_lines = tuple(CostLine.of(name, cost) for name, cost, _ in costs)
         finn_cycles = {name: n for name, _, n in costs}
-        return CostReport(options.model.value, device.name, finn_lines, finn_cycles, fill, _notes(options), streams)
+        return CostReport(
+            options.model.value, device.name, finn_lines, finn_cycles, fill, _notes(network, options), streams
+        )
     lines = tuple(CostLine.of(part.layer, cost) for part in wiring.components() for cost in _costs(part, wiring))
-    return CostReport(options.model.value, device.name, lines, cycles, fill, _notes(options), streams)
+    return CostReport(options.model.value, device.name, lines, cycles, fill, _notes(network, options), streams)
 
 
-def _notes(options: CostOptions) -> tuple[str, ...]:
+def _notes(network: Network, options: CostOptions) -> tuple[str, ...]:
     """What a report says of what it leaves out."""
+    return _shell_note(options), _ends_note(network)
+
+
+def _ends_note(network: Network) -> str:
+    """What a report says of the two ends of the chip."""
+    if any(isinstance(op, LabelSelect) for op in network.operators):
+        return "the input arrives in its format; the index of the largest score leaves the chip"
+    return (
+        "the input arrives in its format; sums of the last layer leave the chip, without scale, bias and label select"
+    )
+
+
+def _shell_note(options: CostOptions) -> str:
     total = Resources.sum(cost.resources for cost in shell())
     what = f"{total.lut:,.0f} LUT, {total.ff:,.0f} FF and {total.bram18:,.0f} BRAM18 on a Zynq"
     if options.shell:
-        return (f"with the shell that moves data on and off the chip: {what}",)
-    return (f"without the shell that moves data on and off the chip: about {what}",)
+        return f"with the shell that moves data on and off the chip: {what}"
+    return f"without the shell that moves data on and off the chip: about {what}"
 
 
 def _streams(

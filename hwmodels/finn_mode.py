@@ -29,6 +29,7 @@ from hwmodels.ops import (
     Depthwise,
     Duplicate,
     Folding,
+    LabelSelect,
     MatMul,
     MatVec,
     Network,
@@ -83,7 +84,7 @@ def refuse_foreign(network: Network) -> None:
         CostError: names it.
     """
     for op in network.operators:
-        if isinstance(op, Attention | MatMul):
+        if isinstance(op, Attention | MatMul | LabelSelect):
             raise CostError(
                 f"the finn model has layers with weights, windows, thresholds, adds and pools only, but {op.name} is a "
                 f"{type(op).__name__}; use model=calibrated."

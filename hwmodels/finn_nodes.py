@@ -36,14 +36,12 @@ from hwmodels.ops import (
     Network,
     Numerics,
     Operator,
+    Pad,
     Pool,
     Requantize,
     Window,
 )
 from hwmodels.options import CostOptions
-
-PADDING = "padding"
-"""Behind the name of a window, the operator that pads its input with zeros; our networks have none of their own."""
 
 _BYTE = 8
 
@@ -83,13 +81,11 @@ def finn_nodes(
     device: Device,
     options: CostOptions,
     *,
-    input_pixels: int,
     foldings: Mapping[str, Folding] | int,
 ) -> tuple[FinnNode, ...]:
     """The nodes of a network in FINN's order.
 
     Args:
-        input_pixels: height times width of the network's input.
         foldings: PE and SIMD of every layer with weights, to which everything else is made to keep up; or the cycles per frame
             for which FINN's own SetFolding chooses all of them.
 
@@ -101,7 +97,7 @@ def finn_nodes(
         FinnModelError: a folding that does not divide.
     """
     refuse_foreign(network)
-    made = list(_units(network, numerics, device, options, input_pixels))
+    made = list(_units(network, numerics, device, options))
     if isinstance(foldings, int):
         units = fold([part.unit for part in made], foldings)
         made = [replace(part, unit=unit) for part, unit in zip(made, units, strict=True)]
@@ -120,15 +116,12 @@ def finn_nodes(
     return tuple(nodes)
 
 
-def _units(
-    network: Network, numerics: Numerics, device: Device, options: CostOptions, input_pixels: int
-) -> Iterator[_Made]:
+def _units(network: Network, numerics: Numerics, device: Device, options: CostOptions) -> Iterator[_Made]:
     """Every node without parallelism, in the order of the data."""
     windows = {op.layer: op for op in network.operators if isinstance(op, Window)}
     outputs = {op.source: op for op in network.operators if isinstance(op, Requantize)}
     types = {site: finn_type(site, numerics.sites[site]) for site in network.sites}
     operators = {op.name: op for op in network.operators}
-    feeds = dataflow.inputs(network)
     for op in network.operators:
         match op:
             case MatVec() | Depthwise():
@@ -138,13 +131,9 @@ def _units(
                 output = None if last else types[outputs[op.name].site]
                 unit = compute_unit(op, path, Folding(), device, options, output, windows.get(op.name))
                 yield _Made(unit_name(unit), op.name, unit)
+            case Pad():
+                yield _Made("FMPadding_rtl", op.name, _stream("FMPadding_rtl", "SIMD", op.channels, op.vectors))
             case Window():
-                source = next((operators[name] for name in feeds[op.name]), None)
-                pixels = op.input_size[0] * op.input_size[1]
-                if pixels > (input_pixels if source is None else _pixels(source)):
-                    yield _Made(
-                        "FMPadding_rtl", f"{op.name}.{PADDING}", _stream("FMPadding_rtl", "SIMD", op.channels, pixels)
-                    )
                 yield _Made(
                     "ConvolutionInputGenerator_rtl", op.name, window_unit(op, types[op.site], 1, parallel=False)
                 )
@@ -167,12 +156,6 @@ def _units(
                 yield _Made(
                     "DuplicateStreams_hls", op.name, _stream("DuplicateStreams_hls", "PE", op.channels, op.vectors)
                 )
-
-
-def _pixels(op: Operator) -> int:
-    """Pixels that an operator in front of a window makes."""
-    assert not isinstance(op, Window)
-    return op.vectors
 
 
 def _stream(op: str, parallel_name: str, channels: int, pixels: int, extra_pixels: int = 0) -> ChannelStream:
@@ -231,8 +214,5 @@ def _levels(network: Network, nodes: set[str]) -> dict[str, int]:
     levels: dict[str, int] = {}
     for op in network.operators:
         level = max((levels[name] for name in dataflow.inputs(network)[op.name]), default=0)
-        if f"{op.name}.{PADDING}" in nodes:
-            level += 1
-            levels[f"{op.name}.{PADDING}"] = level
         levels[op.name] = level + (op.name in nodes)
     return levels

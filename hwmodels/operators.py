@@ -11,6 +11,13 @@ from typing import TypeAlias
 
 from hwmodels.errors import BitfrontError
 
+PADDING = "padding"
+"""Behind the name of a window generator or layer, the operator that puts zeros around its input."""
+
+
+SCORES = "scores"
+"""Site of what label select reads: the last layer's sums on one scale."""
+
 
 class ShapeError(BitfrontError):
     """A shape, folding or assignment of formats that does not fit its operator."""
@@ -98,6 +105,48 @@ class Window:
     dilation: tuple[int, int]
     depthwise: bool
     site: str
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Zeros around the image that `reader`, a window generator or a layer without one, reads (in front of a maximum least codes).
+
+    Attributes:
+        input_size: (height, width) of the image, in pixels.
+        zeros: (top, left, bottom, right), in pixels.
+    """
+
+    name: str
+    reader: str
+    channels: int
+    input_size: tuple[int, int]
+    zeros: tuple[int, int, int, int]
+    site: str
+
+    def __post_init__(self) -> None:
+        height, width = self.input_size
+        _require_positive(self.name, channels=self.channels, height=height, width=width)
+        if min(self.zeros) < 0 or not max(self.zeros):
+            raise ShapeError(
+                f"{self.name} must add rows or columns of zeros, but got (top, left, bottom, right) = {self.zeros}."
+            )
+
+    @property
+    def vectors(self) -> int:
+        """Pixels of the padded image."""
+        (height, width), (top, left, bottom, right) = self.input_size, self.zeros
+        return (height + top + bottom) * (width + left + right)
+
+
+def with_zeros(
+    reader: Window | Compute, channels: int, padded: tuple[int, int], zeros: tuple[int, int, int, int]
+) -> tuple[Operator, ...]:
+    """An operator that reads images of the size `padded`, and in front of it the zeros around them, if there are any."""
+    top, left, bottom, right = zeros
+    if not any(zeros):
+        return (reader,)
+    inner = padded[0] - top - bottom, padded[1] - left - right
+    return Pad(f"{reader.name}.{PADDING}", reader.name, channels, inner, zeros, reader.site), reader
 
 
 @dataclass(frozen=True)
@@ -283,9 +332,24 @@ class Rotate:
             )
 
 
+@dataclass(frozen=True)
+class LabelSelect:
+    """The index of the largest of `channels` scores (the top 1), for each of `vectors` vectors: what leaves the chip then."""
+
+    name: str
+    channels: int
+    vectors: int
+    site: str
+
+    def __post_init__(self) -> None:
+        _require_positive(self.name, vectors=self.vectors)
+        if self.channels < 2:
+            raise ShapeError(f"label select must have at least 2 scores, but {self.name} got channels={self.channels}.")
+
+
 Compute: TypeAlias = MatVec | Depthwise
 Attention: TypeAlias = Normalize | Softmax | Rope | Multiply | Table | Lookup | Rotate
-Unfolded: TypeAlias = Window | Requantize | Add | Pool | Duplicate | Attention
+Unfolded: TypeAlias = Window | Pad | Requantize | Add | Pool | Duplicate | LabelSelect | Attention
 Operator: TypeAlias = Compute | Unfolded
 
 

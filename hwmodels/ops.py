@@ -18,6 +18,7 @@ from hwmodels.operators import (
     Compute,
     Depthwise,
     Duplicate,
+    LabelSelect,
     Lookup,
     MatMul,
     MatVec,
@@ -25,6 +26,7 @@ from hwmodels.operators import (
     Norm,
     Normalize,
     Operator,
+    Pad,
     Pool,
     Requantize,
     Rope,
@@ -35,6 +37,7 @@ from hwmodels.operators import (
     Unfolded,
     Window,
     other_sites,
+    with_zeros,
 )
 
 __all__ = [
@@ -44,6 +47,7 @@ __all__ = [
     "Depthwise",
     "Duplicate",
     "Folding",
+    "LabelSelect",
     "LayerNumerics",
     "Lookup",
     "MatMul",
@@ -54,6 +58,7 @@ __all__ = [
     "Normalize",
     "Numerics",
     "Operator",
+    "Pad",
     "Pool",
     "Requantize",
     "Rope",
@@ -65,12 +70,13 @@ __all__ = [
     "Window",
     "divisors",
     "known_divisors",
+    "with_zeros",
 ]
 
 
 @dataclass(frozen=True)
 class Network:
-    """Operators in dataflow order. Names are unique; every window and requantizer refers to an operator that exists."""
+    """Operators in dataflow order. Names are unique; what a window, a padding or a requantizer refers to exists."""
 
     name: str
     operators: tuple[Operator, ...]
@@ -82,7 +88,15 @@ class Network:
                 f"operator names must be unique, but {sorted({n for n in names if names.count(n) > 1})} repeat."
             )
         for op in self.operators:
-            reference = op.layer if isinstance(op, Window) else op.source if isinstance(op, Requantize) else op.name
+            match op:
+                case Window():
+                    reference = op.layer
+                case Requantize():
+                    reference = op.source
+                case Pad():
+                    reference = op.reader
+                case _:
+                    continue
             if reference not in names:
                 raise ShapeError(f"{op.name} must refer to an operator of the network, but got {reference!r}.")
 
@@ -90,6 +104,10 @@ class Network:
     def compute(self) -> tuple[Compute, ...]:
         """The operators with a matrix: layers with weights, and products of two activations."""
         return tuple(op for op in self.operators if isinstance(op, MatVec | Depthwise))
+
+    def without(self, kind: type[Operator]) -> Network:
+        """The network without its operators of a kind."""
+        return Network(self.name, tuple(op for op in self.operators if not isinstance(op, kind)))
 
     @property
     def sites(self) -> tuple[str, ...]:

@@ -16,12 +16,14 @@ from hwmodels.dataflow import Lanes
 from hwmodels.datapath import Datapath, TensorQuant
 from hwmodels.devices import Device
 from hwmodels.moments import Moment, latest
+from hwmodels.operators import SCORES
 from hwmodels.ops import (
     Add,
     Compute,
     Depthwise,
     Duplicate,
     Folding,
+    LabelSelect,
     LayerNumerics,
     Lookup,
     MatMul,
@@ -31,6 +33,7 @@ from hwmodels.ops import (
     Normalize,
     Numerics,
     Operator,
+    Pad,
     Pool,
     Requantize,
     Rope,
@@ -41,6 +44,7 @@ from hwmodels.ops import (
     Window,
 )
 from hwmodels.options import CostModel, CostOptions, UnitStyle
+from hwmodels.primitives.cost import ceil_log2
 from hwmodels.primitives.elementwise import pool_sum_bits
 from hwmodels.primitives.hadamard import rotated_bits
 from hwmodels.primitives.operands import fixed_point_bits
@@ -142,7 +146,7 @@ class Pacing:
     def is_inside(self, op: Operator) -> bool:
         """Whether `op` requantizes inside an HLS unit with weights, one lane for each of its rows."""
         is_hls = self.options.model is CostModel.CALIBRATED and self.options.units is UnitStyle.HLS
-        return is_hls and isinstance(op, Requantize) and op.source in self.foldings
+        return is_hls and isinstance(op, Requantize) and op.source in self.foldings and op.site != SCORES
 
     def _lanes(self, op: Operator, target: Varying[int]) -> Varying[Lanes]:
         match op:
@@ -202,8 +206,10 @@ class Pacing:
                     self.sites[op.site],
                     self.sites[op.second],
                 )
+            case LabelSelect():
+                bits = Varying((ceil_log2(op.channels),))
             case Table():
                 bits = derive(lambda quant: fixed_point_bits(quant.format), self.sites[op.output])
-            case Window() | Requantize() | Duplicate() | Lookup():
+            case Window() | Pad() | Requantize() | Duplicate() | Lookup():
                 bits = derive(lambda quant: fixed_point_bits(quant.format), self.sites[op.site])
         return bits

@@ -8,14 +8,17 @@ from hwmodels import dataflow
 from hwmodels.dataflow import Lanes
 from hwmodels.datapath import TensorQuant
 from hwmodels.devices import Device
+from hwmodels.formats import ElementFormat
 from hwmodels.ops import (
     Add,
     Attention,
     Duplicate,
+    LabelSelect,
     Lookup,
     Multiply,
     Norm,
     Normalize,
+    Pad,
     Pool,
     Rope,
     Rotate,
@@ -27,7 +30,10 @@ from hwmodels.primitives.cost import Cost
 from hwmodels.primitives.dsp_packing import DspBlock
 from hwmodels.primitives.elementwise import add, pool
 from hwmodels.primitives.hadamard import rotate
+from hwmodels.primitives.label_select import label_select
 from hwmodels.primitives.memory import MemoryStyle
+from hwmodels.primitives.operands import fixed_point_bits, integer_grid
+from hwmodels.primitives.padding import pad
 from hwmodels.primitives.shell import weight_dma
 from hwmodels.primitives.stream import duplicate
 from hwmodels.primitives.transformer import multiply, normalize, rope, softmax, table
@@ -35,7 +41,7 @@ from hwmodels.primitives.window import window
 
 
 def stream_unit_cost(
-    op: Window | Add | Pool | Duplicate | Attention,
+    op: Window | Pad | Add | Pool | Duplicate | LabelSelect | Attention,
     lanes: Lanes,
     quants: Sequence[TensorQuant],
     device: Device,
@@ -52,15 +58,14 @@ def stream_unit_cost(
     """
     fmt, family, capacity, count = quants[0].format, device.family.value, device.resources, lanes.count
     match op:
-        case Window():
-            shape = dataflow.window_shape(op)
-            cost = window(shape, fmt.bits, count, lanes.parallel, MemoryStyle.AUTO, capacity)
+        case Window() | Pad() | Pool():
+            cost = _image_unit_cost(op, lanes, fmt, device)
         case Add():
             cost = add(fmt, count, family)
-        case Pool():
-            cost = pool(fmt, op.channels, op.window, dataflow.pool_row(op), op.kind, count, family)
         case Duplicate():
             cost = duplicate(count * fmt.bits, op.copies)
+        case LabelSelect():
+            cost = label_select(fixed_point_bits(integer_grid(fmt)) + int(not fmt.signed), op.channels, count, family)
         case Normalize():
             centred = op.kind is Norm.LAYER
             cost = normalize(fmt, op.channels, count, centred=centred, dsp=dsp, family=family, capacity=capacity)
@@ -77,3 +82,16 @@ def stream_unit_cost(
         case Lookup():
             cost = weight_dma("embedding", count * fmt.bits)
     return cost
+
+
+def _image_unit_cost(op: Window | Pad | Pool, lanes: Lanes, fmt: ElementFormat, device: Device) -> Cost:
+    """The cost of what knows where in an image it is."""
+    family, capacity, count = device.family.value, device.resources, lanes.count
+    match op:
+        case Window():
+            shape = dataflow.window_shape(op)
+            return window(shape, fmt.bits, count, lanes.parallel, MemoryStyle.AUTO, capacity)
+        case Pad():
+            return pad(op.input_size, op.zeros, op.channels // count, count * fmt.bits, family)
+        case Pool():
+            return pool(fmt, op.channels, op.window, dataflow.pool_row(op), op.kind, count, family)

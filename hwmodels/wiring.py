@@ -32,6 +32,7 @@ from hwmodels.ops import (
     Norm,
     Normalize,
     Operator,
+    Pad,
     Requantize,
     Rotate,
     Table,
@@ -103,7 +104,7 @@ class Wiring(Pacing):
                 taps, pixels = op.kernel[0] * op.kernel[1], op.output_size[0] * op.output_size[1]
                 lanes = derive(lambda lanes: lanes.count * (taps if lanes.parallel else 1), self.lanes[op.name])
                 return _Stream(lanes, self.bits(op.site), op.channels * taps * pixels)
-            case Requantize() | Duplicate() | Lookup():
+            case Pad() | Requantize() | Duplicate() | Lookup():
                 return _Stream(self.count(op), self.bits(op.site), op.channels * op.vectors)
             case Table():
                 return _Stream(self.count(op), self.bits(op.output), op.channels * op.vectors)

@@ -6,7 +6,19 @@ from dataclasses import dataclass, field
 
 from torch import fx, nn
 
-from hwmodels.ops import Add, Depthwise, Duplicate, MatVec, Network, Operator, Pool, Requantize, Rotate, Window
+from hwmodels.ops import (
+    Add,
+    Depthwise,
+    Duplicate,
+    MatVec,
+    Network,
+    Operator,
+    Pool,
+    Requantize,
+    Rotate,
+    Window,
+    with_zeros,
+)
 from workloads.float_lowering import lower_float, spread
 from workloads.graph import Kind, PlanError, label, pair, shape
 from workloads.hadamard import BlockHadamard
@@ -19,10 +31,10 @@ ON_A_GRID = (Kind.RELU, Kind.MAX_POOL)
 def lower(plan: Plan, name: str, context: int | None = None) -> Network:
     """The operators of a planned model in dataflow order.
 
-    A layer is its window (kernel or stride above 1), its matrix and its requantizer into the next site; a tensor with
-    several readers is duplicated behind its requantizer. Names are those of the modules, with ``.window``,
-    ``.requantize`` or ``.duplicate`` behind them. The last layer has no requantizer: its sums leave the
-    chip as they are, and scale and bias (per channel, so they do matter to the arg max) are applied where they arrive.
+    A layer is its window (kernel or stride above 1), the zeros around what that reads, its matrix and its requantizer into the
+    next site; a tensor with several readers is duplicated behind its requantizer. Names are those of the modules, with
+    ``.window``, ``.padding``, ``.requantize`` or ``.duplicate`` behind them. The last layer has no requantizer: its sums leave
+    the chip as they are, and scale and bias (per channel, so they do matter to the arg max) are applied where they arrive.
 
     What computes in floating point between quantized layers is here as well (:mod:`workloads.float_lowering`), on sites of
     its own that no accuracy is measured with: :func:`hwmodels.float_parts.with_float_parts` gives them a format.
@@ -167,7 +179,7 @@ class Lowering:
                     True,
                     site,
                 )
-                self.operators.append(window)
+                self.operators += with_zeros(window, channels, padded, (pad_y, pad_x, pad_y, pad_x))
         else:
             kernel = (height, width)
         self.operators.append(Pool(name, channels, kernel[0] * kernel[1], vectors, kind, site))
@@ -175,13 +187,13 @@ class Lowering:
 
 
 def _layer_operators(layer: Layer) -> tuple[Operator, ...]:
-    compute: Operator = (
+    compute = (
         Depthwise(layer.name, layer.rows, layer.cols, layer.vectors, layer.site)
         if layer.depthwise
         else MatVec(layer.name, layer.rows, layer.cols, layer.vectors, layer.site)
     )
     if layer.kernel == (1, 1) and layer.stride == (1, 1):
-        return (compute,)
+        return with_zeros(compute, layer.in_channels, layer.input_size, layer.zeros)
     window = Window(
         f"{layer.name}.window",
         layer.name,
@@ -194,4 +206,4 @@ def _layer_operators(layer: Layer) -> tuple[Operator, ...]:
         layer.depthwise,
         layer.site,
     )
-    return window, compute
+    return *with_zeros(window, layer.in_channels, layer.input_size, layer.zeros), compute

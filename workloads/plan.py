@@ -80,6 +80,7 @@ class Layer:
     dilation: tuple[int, int] = (1, 1)
     input_size: tuple[int, int] = (1, 1)  # padded
     output_size: tuple[int, int] = (1, 1)
+    zeros: tuple[int, int, int, int] = (0, 0, 0, 0)  # of the padded size: top, left, bottom, right
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,4 +303,5 @@ def _layer(plan: Plan, node: fx.Node) -> Layer:
         pair(module.dilation),
         (height + 2 * pad_y, width + 2 * pad_x),
         (output[0], output[1]),
+        (pad_y, pad_x, pad_y, pad_x),
     )

@@ -8,7 +8,6 @@ from typing import Any, assert_never
 
 from dse.files import as_json, write_text
 from dse.onnx_network import read_network
-from dse.onnx_reader.graph import load_graph
 from dse.point import Hardware
 from dse.recost import fold_network
 from hwmodels.devices import Device, get_device
@@ -52,14 +51,13 @@ def nodes_of(path: Path, hardware: Hardware, options: CostOptions) -> tuple[Finn
         BitfrontError: FINN has no such format, or no folding reaches the frame rate.
     """
     network, numerics = read_network(path)
-    device, shape = get_device(hardware.device), load_graph(path).input_shape
+    device = get_device(hardware.device)
     foldings = (
         target_cycles(hardware.target_fps, hardware.clock_mhz)
         if options.model is CostModel.FINN
         else fold_network(network, numerics, device, hardware.target_fps, options, hardware.clock_mhz)
     )
-    pixels = shape[1] * shape[2] if len(shape) == 3 else 1
-    return finn_nodes(network, numerics, device, options, input_pixels=pixels, foldings=foldings)
+    return finn_nodes(network, numerics, device, options, foldings=foldings)
 
 
 def write_folder(folder: Path, nodes: tuple[FinnNode, ...], hardware: Hardware, *, title: str) -> None:

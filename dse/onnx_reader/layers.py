@@ -14,7 +14,7 @@ from dse.onnx_reader.graph import Array, Node, OnnxGraph
 from dse.onnx_reader.quantizers import constant
 from dse.onnx_reader.tensors import Constant, Floating, Scale, Stream, Tensor, Weight, scale_kind
 from hwmodels.datapath import Granularity, Scaling
-from hwmodels.ops import Depthwise, MatVec, Operator, Window, divisors
+from hwmodels.ops import Depthwise, MatVec, Operator, Window, divisors, with_zeros
 
 Matrix: TypeAlias = NDArray[Any]
 """Integer codes, (rows, cols); Python integers where 64 bits are too few."""
@@ -87,7 +87,7 @@ def _equal_within(scales: Matrix, size: int) -> bool:
 def convolution(
     node: Node, name: str, stream: Stream, site: str, weight: Weight
 ) -> tuple[Stream, tuple[Operator, ...]]:
-    """Output and operators (window if needed, then matrix) of a Conv node."""
+    """Output and operators (zeros and window if needed, then matrix) of a Conv node."""
     shape = weight.codes.shape
     if len(shape) != 4 or stream.flat:
         raise OnnxReadError(
@@ -101,13 +101,13 @@ def convolution(
             f"{node} must be ungrouped or depthwise (as many outputs as inputs) on its {stream.channels} input channels, but "
             f"it has group={groups} and weights {shape}."
         )
-    stride, dilation, padded, output = _window(node, stream, (kernel[0], kernel[1]))
+    stride, dilation, zeros, padded, output = _window(node, stream, (kernel[0], kernel[1]))
     cols, vectors = per_group * kernel[0] * kernel[1], output[0] * output[1]
     kind = Depthwise if depthwise else MatVec
-    compute: Operator = kind(name, rows, cols, vectors, site)
+    compute = kind(name, rows, cols, vectors, site)
     made = Stream(rows, *output, flat=False)
     if kernel == [1, 1] and stride == (1, 1):
-        return made, (compute,)
+        return made, with_zeros(compute, stream.channels, padded, zeros)
     window = Window(
         f"{name}.window",
         name,
@@ -120,7 +120,7 @@ def convolution(
         depthwise,
         site,
     )
-    return made, (window, compute)
+    return made, (*with_zeros(window, stream.channels, padded, zeros), compute)
 
 
 def linear(node: Node, name: str, stream: Stream, site: str, weight: Weight) -> tuple[Stream, tuple[Operator, ...]]:
@@ -175,21 +175,21 @@ def along_axis(node: Node, scale: Scale, axis: int, dimensions: int) -> Scale:
     return scale.reshape(shape)
 
 
-def pooling(node: Node, name: str, stream: Stream, site: str) -> tuple[Stream, Window | None, int]:
-    """Output, window (None where all pixels are one) and pixels per output of a pooling node."""
+def pooling(node: Node, name: str, stream: Stream, site: str) -> tuple[Stream, tuple[Operator, ...], int]:
+    """Output, window (none where all pixels are one) with the zeros around its input, and pixels per output of a pooling node."""
     if stream.flat:
         raise OnnxReadError(f"{node} must pool images, but it reads {stream.size} features.")
     if node.op == "GlobalAveragePool":
-        return Stream(stream.channels, 1, 1, flat=False), None, stream.vectors
+        return Stream(stream.channels, 1, 1, flat=False), (), stream.vectors
     kernel_h, kernel_w = node.integers("kernel_shape", 2, 1)
     if node.integer("ceil_mode", 0) or (node.op == "AveragePool" and any(node.integers("pads", 4, 0))):
         raise OnnxReadError(f"{node} must have no ceil_mode and, where it averages, no padding, but it has.")
-    stride, dilation, padded, output = _window(node, stream, (kernel_h, kernel_w))
+    stride, dilation, zeros, padded, output = _window(node, stream, (kernel_h, kernel_w))
     if dilation != (1, 1):
         raise OnnxReadError(f"{node} must pool neighbouring pixels, but it has dilations {dilation}.")
     made = Stream(stream.channels, *output, flat=False)
     if (kernel_h, kernel_w) == padded:
-        return made, None, kernel_h * kernel_w
+        return made, (), kernel_h * kernel_w
     window = Window(
         f"{name}.window",
         name,
@@ -202,13 +202,13 @@ def pooling(node: Node, name: str, stream: Stream, site: str) -> tuple[Stream, W
         depthwise=True,
         site=site,
     )
-    return made, window, kernel_h * kernel_w
+    return made, with_zeros(window, stream.channels, padded, zeros), kernel_h * kernel_w
 
 
 def _window(
     node: Node, stream: Stream, kernel: tuple[int, int]
-) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Stride, dilation, padded input size and output size, each (height, width)."""
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int], tuple[int, int], tuple[int, int]]:
+    """Stride, dilation, zeros (top, left, bottom, right), padded input size and output size, the others (height, width)."""
     if node.text("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise OnnxReadError(
             f"{node} must state its padding in numbers, but it has auto_pad={quoted(node.text('auto_pad', ''))}."
@@ -217,6 +217,8 @@ def _window(
         raise OnnxReadError(f"{node} must have the kernel of its weights, {kernel}, but kernel_shape says otherwise.")
     stride, dilation = node.integers("strides", 2, 1), node.integers("dilations", 2, 1)
     pads = node.integers("pads", 4, 0)
+    if min(pads) < 0:
+        raise OnnxReadError(f"{node} must have pads of at least 0, but it has {pads}; crop its input in front of it.")
     padded = (stream.height + pads[0] + pads[2], stream.width + pads[1] + pads[3])
     if min(*kernel, *stride, *dilation) < 1:
         raise OnnxReadError(
@@ -227,7 +229,14 @@ def _window(
         raise OnnxReadError(
             f"the window of {node} must fit its padded input {padded}, but kernel {kernel} with dilation {dilation} does not."
         )
-    return (stride[0], stride[1]), (dilation[0], dilation[1]), padded, (output[0], output[1])
+    top, left, bottom, right = pads
+    return (
+        (stride[0], stride[1]),
+        (dilation[0], dilation[1]),
+        (top, left, bottom, right),
+        padded,
+        (output[0], output[1]),
+    )
 
 
 def reshaped_stream(node: Node, stream: Stream, tensors: Mapping[str, Tensor]) -> Stream:

@@ -30,7 +30,7 @@ from dse.onnx_reader.walk import PASSING, Walk
 from hwmodels.codec import quantize
 from hwmodels.datapath import Granularity, ScaleKind, Scaling, TensorQuant
 from hwmodels.formats import OCP_E4M3, ElementFormat, IntFormat, Minifloat
-from hwmodels.ops import Add, Duplicate, Pool, Rotate, Window
+from hwmodels.ops import Add, Duplicate, Pool, Rotate
 from workloads.scales import to_codes
 
 _QUANTIZERS = ("Quant", "IntQuant", "FloatQuant")
@@ -279,9 +279,9 @@ def _add(walk: Walk, node: Node) -> Tensor:
 def _pool(walk: Walk, node: Node) -> Tensor:
     stream, grid = walk.on_grid(node)
     name = walk.new_name(node)
-    output, window, pixels = layers.pooling(node, name, stream, grid.site)
-    if isinstance(window, Window):
-        walk.emit(window)  # its pool follows at once, so the reference holds when the network is made
+    output, before, pixels = layers.pooling(node, name, stream, grid.site)
+    for operator in before:
+        walk.emit(operator)  # its pool follows at once, so the reference holds when the network is made
     kind = "max" if node.op in ("MaxPool", "GlobalMaxPool") else "average"
     walk.emit(Pool(name, stream.channels, pixels, output.vectors, kind, grid.site))
     if kind == "max":

@@ -29,6 +29,7 @@ TABLES: Mapping[str, str] = {
     "hadamard_units": "hwmodels.calibration.hadamard_points",
     "elementwise_units": "hwmodels.calibration.elementwise_points",
     "segment_units": "hwmodels.calibration.segment_points",
+    "operator_units": "hwmodels.calibration.operator_points",
 }
 """The module that lists the points of each table: its function ``points()`` returns them."""
 

@@ -14,35 +14,38 @@ from hwmodels.ops import (
     Pool,
     Requantize,
     Window,
+    with_zeros,
 )
 
 
 def conv_window(
     layer: str, channels: int, size: int, out: int, stride: int, site: str, depthwise: bool = False
-) -> Window:
+) -> tuple[Operator, ...]:
+    """A window generator of 3 x 3 pixels, and the zeros around its image."""
     kernel, pads = (3, 3), (size, size)
-    return Window(
+    window = Window(
         f"{layer}.window", layer, channels, pads, (out, out), kernel, (stride, stride), (1, 1), depthwise, site
     )
+    return with_zeros(window, channels, pads, (1, 1, 1, 1))
 
 
 def residual_network() -> Network:
     """Every kind of operator once at least; 32x32 input of one channel."""
     operators: tuple[Operator, ...] = (
-        conv_window("stem", 1, 34, 16, 2, "input"),
+        *conv_window("stem", 1, 34, 16, 2, "input"),
         MatVec("stem", 16, 9, 256, "input"),
         Requantize("stem.requantize", "stem", 16, 256, "a"),
         Duplicate("a.duplicate", 16, 256, 2, "a"),
-        conv_window("conv1", 16, 18, 16, 1, "a"),
+        *conv_window("conv1", 16, 18, 16, 1, "a"),
         MatVec("conv1", 16, 144, 256, "a"),
         Requantize("conv1.requantize", "conv1", 16, 256, "b"),
-        conv_window("conv2", 16, 18, 16, 1, "b"),
+        *conv_window("conv2", 16, 18, 16, 1, "b"),
         MatVec("conv2", 16, 144, 256, "b"),
         Requantize("conv2.requantize", "conv2", 16, 256, "sum"),
         Requantize("a.duplicate.requantize", "a.duplicate", 16, 256, "sum"),
         Add("add", 16, 256, "sum"),
         Requantize("add.requantize", "add", 16, 256, "c"),
-        conv_window("depthwise", 16, 18, 8, 2, "c", depthwise=True),
+        *conv_window("depthwise", 16, 18, 8, 2, "c", depthwise=True),
         Depthwise("depthwise", 16, 9, 64, "c"),
         Requantize("depthwise.requantize", "depthwise", 16, 64, "d"),
         MatVec("pointwise", 32, 16, 64, "d"),

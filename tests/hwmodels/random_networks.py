@@ -57,7 +57,7 @@ class _Builder:
         )
         name, out = self.name(kind), outputs or self.draw(st.sampled_from((2, 6, 8)))
         if kind != "pointwise":
-            self.operators.append(conv_window(name, channels, size + 2, size, 1, site, kind == "depthwise"))
+            self.operators.extend(conv_window(name, channels, size + 2, size, 1, site, kind == "depthwise"))
         if kind == "depthwise":
             self.operators.append(Depthwise(name, channels, 9, size * size, site))
             out = channels
@@ -88,7 +88,7 @@ class _Builder:
 
     def pool(self, site: str, channels: int, size: int) -> str:
         name, kind = self.name("pool"), self.draw(st.sampled_from(("average", "max")))
-        self.operators.append(conv_window(name, channels, size + 2, size, 1, site, depthwise=True))
+        self.operators.extend(conv_window(name, channels, size + 2, size, 1, site, depthwise=True))
         self.operators.append(Pool(name, channels, 9, size * size, kind, site))
         return self.requantize(name, channels, size)
 

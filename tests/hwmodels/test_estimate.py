@@ -86,6 +86,7 @@ def test_every_kind_of_component_is_there() -> None:
     components = {line.component for line in report("mxfp4_e2m1", "e2m1").lines}
     assert components == {
         "window",
+        "padding",
         "dot products",
         "weight memory",
         "input buffer",

@@ -7,7 +7,19 @@ from hwmodels.devices import get_device
 from hwmodels.finn_nodes import finn_nodes
 from hwmodels.folding import fold_for_cycles
 from hwmodels.formats import IntFormat, Minifloat
-from hwmodels.ops import Add, Depthwise, Duplicate, LayerNumerics, MatVec, Network, Numerics, Pool, Requantize, Window
+from hwmodels.ops import (
+    Add,
+    Depthwise,
+    Duplicate,
+    LayerNumerics,
+    MatVec,
+    Network,
+    Numerics,
+    Pool,
+    Requantize,
+    Window,
+    with_zeros,
+)
 from hwmodels.options import CostOptions
 from hwmodels.report import CostError
 
@@ -17,17 +29,22 @@ PART = get_device("xczu3eg")
 def window(layer, channels, size, *, padded=True, kernel=3, stride=1, depthwise=False, site="input"):
     grown = size + 2 if padded else size
     made = (grown - kernel) // stride + 1
-    return Window(
-        f"{layer}.window",
-        layer,
+    return with_zeros(
+        Window(
+            f"{layer}.window",
+            layer,
+            channels,
+            (grown, grown),
+            (made, made),
+            (kernel, kernel),
+            (stride, stride),
+            (1, 1),
+            depthwise,
+            site,
+        ),
         channels,
         (grown, grown),
-        (made, made),
-        (kernel, kernel),
-        (stride, stride),
-        (1, 1),
-        depthwise,
-        site,
+        (1,) * 4 if padded else (0,) * 4,
     )
 
 
@@ -35,16 +52,16 @@ NETWORK = Network(
     "branches",
     (
         Duplicate("fork", 8, 64, 2, "input"),
-        window("long", 8, 8),
+        *window("long", 8, 8),
         MatVec("long", 8, 72, 64, "input"),
         Requantize("long.requantize", "long", 8, 64, "add.in"),
         MatVec("short", 8, 8, 64, "input"),
         Requantize("short.requantize", "short", 8, 64, "add.in"),
         Add("add", 8, 64, "add.in"),
         Requantize("add.requantize", "add", 8, 64, "sum"),
-        window("pool", 8, 8, padded=False, kernel=2, stride=2, depthwise=True, site="sum"),
+        *window("pool", 8, 8, padded=False, kernel=2, stride=2, depthwise=True, site="sum"),
         Pool("pool", 8, 4, 16, "max", "sum"),
-        window("dw", 8, 4, depthwise=True, site="sum"),
+        *window("dw", 8, 4, depthwise=True, site="sum"),
         Depthwise("dw", 8, 9, 16, "sum"),
         Requantize("dw.requantize", "dw", 8, 16, "end"),
         MatVec("head", 10, 128, 1, "end"),
@@ -60,7 +77,7 @@ NUMERICS = Numerics(
 def nodes(cycles, multiplier=Multiplier.LUT):
     options = CostOptions(multiplier=multiplier)
     foldings = fold_for_cycles(NETWORK, cycles, NUMERICS)
-    return finn_nodes(NETWORK, NUMERICS, PART, options, input_pixels=64, foldings=foldings)
+    return finn_nodes(NETWORK, NUMERICS, PART, options, foldings=foldings)
 
 
 def test_short_branches_are_numbered_first():
@@ -89,7 +106,7 @@ def test_names_before_specialization_count_both_backends():
 
 
 def test_finns_own_folding_keeps_up_with_its_target():
-    made = finn_nodes(NETWORK, NUMERICS, PART, CostOptions("finn"), input_pixels=64, foldings=1500)
+    made = finn_nodes(NETWORK, NUMERICS, PART, CostOptions("finn"), foldings=1500)
     assert max(node.unit.cycles() for node in made) < 1500
     assert len(made) == len(nodes(1500))
 
@@ -97,4 +114,4 @@ def test_finns_own_folding_keeps_up_with_its_target():
 def test_minifloats_are_refused_by_name():
     numerics = Numerics({**NUMERICS.sites, "end": TensorQuant(Minifloat(2, 1))}, NUMERICS.layers)
     with pytest.raises(CostError, match="costs integers with tensor or channel scales only, but end has"):
-        finn_nodes(NETWORK, numerics, PART, CostOptions(), input_pixels=64, foldings=1000)
+        finn_nodes(NETWORK, numerics, PART, CostOptions(), foldings=1000)

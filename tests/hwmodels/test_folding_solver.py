@@ -25,10 +25,10 @@ def chain() -> Network:
     return Network(
         "chain",
         (
-            conv_window("a", 2, 8, 6, 1, "x"),
+            *conv_window("a", 2, 8, 6, 1, "x"),
             MatVec("a", 4, 18, 36, "x"),
             Requantize("a.requantize", "a", 4, 36, "y"),
-            conv_window("d", 4, 8, 6, 1, "y", depthwise=True),
+            *conv_window("d", 4, 8, 6, 1, "y", depthwise=True),
             Depthwise("d", 4, 9, 36, "y"),
             Requantize("d.requantize", "d", 4, 36, "z"),
             MatVec("b", 6, 4, 36, "z"),
