@@ -17,6 +17,7 @@ from hwmodels.calibration import (
     fit_elementwise,
     fit_float,
     fit_hadamard,
+    fit_operators,
     fit_requantize,
     fit_segments,
 )
@@ -58,6 +59,9 @@ def others() -> Iterator[tuple[str, Errors, int]]:
     yield "online Hadamard units (derived)", fit_hadamard.hadamard_errors(hadamard), len(hadamard)
     elementwise = fit_elementwise.fit_elementwise(fit_elementwise.read_elementwise_rows())
     yield "residual adds and pools", elementwise.test, elementwise.test_rows
+    zeros, labels = fit_operators.fit_operators(fit_operators.read_operator_rows())
+    yield "zero paddings (a dozen LUTs each)", zeros.test, zeros.test_rows
+    yield "label select", labels.test, labels.test_rows
 
 
 def exact() -> Iterator[tuple[str, float]]:
@@ -72,6 +76,8 @@ def exact() -> Iterator[tuple[str, float]]:
     yield "carry blocks of dot-product units", float(np.mean(carries))
     slices = [-(-row.pe // row.lanes) * row.simd == row.dsp for row in fit_dsp.read_rows()]
     yield "DSP slices", float(np.mean(slices))
+    rows = fit_operators.read_operator_rows()
+    yield "flip-flops of zero paddings and label select", float(np.mean([row.unit.registers == row.ff for row in rows]))
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from hwmodels.formats import IntFormat
 from hwmodels.ops import Folding, LayerNumerics, MatVec, Network, Numerics, Operator, Pool, Requantize, Window
 from hwmodels.options import CostOptions, UnitStyle
 from hwmodels.primitives.elementwise import pool
+from hwmodels.primitives.label_select import label_select
 from hwmodels.primitives.memory import MemoryStyle
 from hwmodels.primitives.requantize import search_thresholds
 from hwmodels.primitives.shell import shell
@@ -50,12 +51,17 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 def others(device: Device) -> Mapping[str, Resources]:
-    """What no row can describe, by its name in the table: CNV's pools, its input thresholds, DMA engines, interconnect."""
+    """What no row can describe, by its name in the table: CNV's pools, input thresholds, label select, DMA engines, interconnect.
+
+    Label select reads ten sums of 32 bits (column odt), one a cycle. FINN's is HLS for any number of best labels; ours is RTL for
+    one, so no prediction of it.
+    """
     family, capacity = device.family.value, device.resources
     parts = {
         f"StreamingMaxPool_hls_{i}": pool(BIT, channels, 4, row, "max", channels, family)
         for i, (channels, row) in enumerate(((64, 14), (128, 5)))
     }
+    parts["LabelSelect_hls_0"] = label_select(32, 10, 1, family)
     parts["Thresholding_rtl_0"] = search_thresholds(9, IntFormat(8), 3, 1, family=family, capacity=capacity)
     return {name: part.resources for name, part in parts.items()} | {c.component: c.resources for c in shell()}
 
