@@ -25,13 +25,14 @@ from hwmodels.formats import IntFormat
 from hwmodels.ops import Depthwise, Folding, MatVec
 from hwmodels.options import CostOptions, UnitStyle
 from hwmodels.primitives.cost import Cost
+from hwmodels.primitives.finn_stream import finn_window
 from hwmodels.primitives.hls import parallel_thresholds
 from hwmodels.primitives.memory import MemoryStyle, vivado_style
 from hwmodels.primitives.requantize import search_thresholds
 from hwmodels.primitives.stream import fifo, width_converter
-from hwmodels.primitives.window import WindowShape, window
 from hwmodels.report import CostError
 from hwmodels.resources import Resources
+from hwmodels.window_shape import WindowShape
 
 _STYLES: Mapping[RamStyle, MemoryStyle] = {finn: ours for ours, finn in RAM_STYLES.items()}
 
@@ -81,7 +82,7 @@ def _costs(op: FinnOperator, device: Device, row: Mapping[str, str]) -> Iterable
             pairs = op.in_dim, op.out_dim, op.kernel, op.stride, op.dilation
             shape = WindowShape(op.channels, *pairs, depthwise=op.depthwise)
             style = _STYLES[op.ram_style]
-            return [window(shape, op.activation.bits, op.simd, op.parallel_window, style, capacity)]
+            return [finn_window(shape, op.activation.bits, op.simd, op.parallel_window, style, capacity)]
         case ThresholdingRtl():
             output = _format(op.output)
             return [search_thresholds(op.threshold.bits, output, op.channels, op.pe, family=family, capacity=capacity)]

@@ -39,7 +39,7 @@ from hwmodels.ops import (
 )
 from hwmodels.primitives.hadamard import rotation_lanes
 from hwmodels.primitives.scale import SCALE_BITS
-from hwmodels.primitives.window import WindowShape
+from hwmodels.window_shape import WindowShape
 
 
 @dataclass(frozen=True, slots=True)

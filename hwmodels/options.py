@@ -22,7 +22,7 @@ class CostModel(StrEnum):
 
 
 class UnitStyle(StrEnum):
-    """How units with weights are built. rtl: as this project generates them; hls: as FINN's HLS library does."""
+    """How an accelerator is built. rtl: of what this project generates; hls: as FINN does, layers by its HLS library."""
 
     RTL = "rtl"
     HLS = "hls"

@@ -26,9 +26,11 @@ from hwmodels.ops import (
     Table,
     Window,
 )
+from hwmodels.options import UnitStyle
 from hwmodels.primitives.cost import Cost
 from hwmodels.primitives.dsp_packing import DspBlock
 from hwmodels.primitives.elementwise import add, pool
+from hwmodels.primitives.finn_stream import finn_window
 from hwmodels.primitives.hadamard import rotate
 from hwmodels.primitives.label_select import label_select
 from hwmodels.primitives.memory import MemoryStyle
@@ -46,12 +48,14 @@ def stream_unit_cost(
     quants: Sequence[TensorQuant],
     device: Device,
     dsp: DspBlock | None,
+    units: UnitStyle,
 ) -> Cost:
     """The cost of `op` on a part.
 
     Args:
         quants: of its site, then of its other sites (:func:`hwmodels.operators.other_sites`).
         dsp: slice that multiplies, or None for LUTs.
+        units: who builds windows: this project's generators, or FINN's (hls).
 
     Raises:
         MemoryStyleError: a table of codes that are too wide.
@@ -59,7 +63,7 @@ def stream_unit_cost(
     fmt, family, capacity, count = quants[0].format, device.family.value, device.resources, lanes.count
     match op:
         case Window() | Pad() | Pool():
-            cost = _image_unit_cost(op, lanes, fmt, device)
+            cost = _image_unit_cost(op, lanes, fmt, device, units)
         case Add():
             cost = add(fmt, count, family)
         case Duplicate():
@@ -84,13 +88,16 @@ def stream_unit_cost(
     return cost
 
 
-def _image_unit_cost(op: Window | Pad | Pool, lanes: Lanes, fmt: ElementFormat, device: Device) -> Cost:
+def _image_unit_cost(
+    op: Window | Pad | Pool, lanes: Lanes, fmt: ElementFormat, device: Device, units: UnitStyle
+) -> Cost:
     """The cost of what knows where in an image it is."""
     family, capacity, count = device.family.value, device.resources, lanes.count
     match op:
         case Window():
             shape = dataflow.window_shape(op)
-            return window(shape, fmt.bits, count, lanes.parallel, MemoryStyle.AUTO, capacity)
+            asked = shape, fmt.bits, count, lanes.parallel, MemoryStyle.AUTO, capacity
+            return finn_window(*asked) if units is UnitStyle.HLS else window(*asked, family)
         case Pad():
             return pad(op.input_size, op.zeros, op.channels // count, count * fmt.bits, family)
         case Pool():

@@ -28,21 +28,32 @@ DELAY_TARGET_NS = 100
 """Delay that logic is mapped for: so long that all slack goes into area, which is what is counted. Without a target Yosys maps
 for the least delay first, which costs up to 9 % more LUTs (measured: 8 lanes of E4M3, 587 instead of 535) and nothing less."""
 
+_SYNTH = "synth_xilinx -family {family} -top {top} -flatten -noiopad -noclkbuf{dsp}{srl}"
 _SCRIPT = f"""scratchpad -set abc9.D {DELAY_TARGET_NS * 1000}
 read_verilog unit.v
-synth_xilinx -family {{family}} -top {{top}} -flatten -noiopad -noclkbuf{{dsp}} -nosrl
+{{synth}}
 write_json netlist.json
 """
+_KEPT_REGISTERS = f"""{_SYNTH} -run :map_luts
+setattr -set keep 1 t:FD* t:$_*DFF*
+{_SYNTH} -run map_luts:"""
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """A Verilog text to synthesize out of context: its top module, for a family; with `dsp`, products may take DSP slices."""
+    """A Verilog text to synthesize out of context: its top module, for a family.
+
+    With `dsp`, products may take DSP slices; with `shift_registers`, delays may take LUTs as shift registers. With
+    `kept_enables`, what enables a register stays at its pin: Yosys would move it into the LUT in front of a register where that
+    has inputs left, and two bits of a multiplexer would no longer share a LUT. (No fixed delay becomes a shift register then.)
+    """
 
     text: str
     family: Family
     top: str = TOP
     dsp: bool = False
+    shift_registers: bool = False
+    kept_enables: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,8 @@ class Synthesis:
         lut: their sum. lut_packed: LUT6 sites after pairing into LUT6_2 (what the cost model means by LUT).
         carry4: carry blocks of four bits as Yosys emits them, on UltraScale+ too. carry8: the same chains in units of eight bits
             as the cost model counts them (a CARRY4 of 7 series is one half, a chain of UltraScale+ is rounded up).
+        memory_luts: LUT6 sites that hold bits, as distributed memory or shift registers. route_through: sites that only pass a
+            register's bit on to a carry chain; neither is part of `lut_packed`.
         seconds: wall time of the run; of the first one where the result was cached.
     """
 
@@ -69,6 +82,8 @@ class Synthesis:
     ff: int
     srl: int
     lutram: int
+    memory_luts: int
+    route_through: int
     dsp: int
     bram18: int
     uram: int
@@ -90,7 +105,13 @@ def synthesize_design(design: Design, cache: Path | None = None, limit_s: float 
         SynthError: no Yosys, a family that it does not know, an error, or a time-out.
     """
     check_family(design.family)
-    script = _SCRIPT.format(family=FAMILIES[design.family], top=design.top, dsp="" if design.dsp else " -nodsp")
+    synth = (_KEPT_REGISTERS if design.kept_enables else _SYNTH).format(
+        family=FAMILIES[design.family],
+        top=design.top,
+        dsp="" if design.dsp else " -nodsp",
+        srl="" if design.shift_registers else " -nosrl",
+    )
+    script = _SCRIPT.format(synth=synth)
     tool = f"Yosys {yosys_version()}"
     entry = entry_of(cache, tool, script, _counting_version(), design.text)
     if entry is not None and entry.is_file():

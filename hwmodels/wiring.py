@@ -171,7 +171,9 @@ class Wiring(Pacing):
                 return self._requantizer(op)
             case _:
                 return derive(
-                    lambda lanes, *quants: (stream_unit_cost(op, lanes, quants, self.device, self._slice),),
+                    lambda lanes, *quants: (
+                        stream_unit_cost(op, lanes, quants, self.device, self._slice, self.options.units),
+                    ),
                     self.lanes[op.name],
                     *(self.sites[site] for site in (op.site, *other_sites(op))),
                 )

@@ -30,11 +30,15 @@ TABLES: Mapping[str, str] = {
     "elementwise_units": "hwmodels.calibration.elementwise_points",
     "segment_units": "hwmodels.calibration.segment_points",
     "operator_units": "hwmodels.calibration.operator_points",
+    "window_units": "hwmodels.calibration.window_points",
 }
 """The module that lists the points of each table: its function ``points()`` returns them."""
 
 COUNTS = ("lut_packed", "lut", "muxf7", "muxf8", "carry4", "carry8", "ff", "lutram", "dsp", "bram18")
 """Columns of a table behind those that say what was synthesized: fields of :class:`hwmodels.synth.Synthesis`."""
+
+STORAGE_COUNTS = ("route_through", "memory_luts")
+"""Columns that tables of units with memories and shift registers have besides."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def measure(
     rows = []
     for index, point in enumerate(points):
         result = found[index]
-        counts = {name: getattr(result, name) for name in COUNTS}
+        names = COUNTS + STORAGE_COUNTS if point.design.shift_registers else COUNTS
+        counts = {name: getattr(result, name) for name in names}
         rows.append({"tool": result.tool, "family": result.family, **point.columns, **counts})
     return rows
 

@@ -82,3 +82,13 @@ def ceil_div(numerator: int, denominator: int) -> int:
 def ceil_log2(number: int) -> int:
     """The least n with 2^n >= number, for number >= 1."""
     return (number - 1).bit_length()
+
+
+def multiplexer_luts(inputs: int) -> int:
+    """LUT6 that select one of `inputs` bits: four per LUT6, joined to 16 by the slice's F7 and F8, then again by LUTs.
+
+    Derived (UG474, chapter 2).
+    """
+    if inputs <= 1:
+        return 0
+    return ceil_div(inputs, 4) + multiplexer_luts(ceil_div(inputs, 16))

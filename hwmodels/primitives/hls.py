@@ -7,7 +7,7 @@ so. Two numbers are fitted there: the LUTs and the flip-flops of the control, on
 
 from __future__ import annotations
 
-from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div
+from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div, multiplexer_luts
 from hwmodels.primitives.memory import bram18
 from hwmodels.resources import Resources
 
@@ -25,16 +25,6 @@ def hls_band(weight_bits: int, *, dense: bool) -> ErrorBand:
     if weight_bits <= _MEASURED_WEIGHT_BITS and dense:
         return _BAND
     return _BAND.extrapolated(f"weights of {weight_bits} bits" if dense else "depthwise")
-
-
-def multiplexer_luts(inputs: int) -> int:
-    """LUT6 that select one of `inputs` bits: four per LUT6, joined to 16 by the slice's F7 and F8, then again by LUTs.
-
-    Derived (UG474, chapter 2).
-    """
-    if inputs <= 1:
-        return 0
-    return ceil_div(inputs, 4) + multiplexer_luts(ceil_div(inputs, 16))
 
 
 def register_buffer(width: int, depth: int, band: ErrorBand) -> Cost:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from math import inf
 
 from hwmodels.errors import BitfrontError
-from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div, uncalibrated
+from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div, multiplexer_luts, uncalibrated
 from hwmodels.primitives.shell import weight_dma
 from hwmodels.resources import Resources
 
@@ -37,6 +37,9 @@ RAMB36_SHAPES = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384
 
 URAM_DEPTH, URAM_WIDTH = 4096, 72
 """Words and bits of one URAM288 (UG573, chapter 2)."""
+
+COLUMN_WORDS = 64
+"""Words of one bit that a LUT6 holds."""
 
 LUT_PRICE = 2
 """How much dearer a share of the LUTs is than the same share of the block memories, which nothing else needs (assumed)."""
@@ -72,6 +75,25 @@ def lutram(width: int, depth: int) -> int:
         return ceil_div(width, 2)
     columns = ceil_div(depth, 256)
     return width * (ceil_div(depth, 64) + ceil_div(columns - 1, 3))
+
+
+def lutram_two_ports(width: int, depth: int, family: str) -> int:
+    """LUT6 for `depth` words of `width` bits as distributed memory that is written and read at different addresses.
+
+    A column of 64 words takes a LUT6 per bit, and one per group that holds the address of writing: seven bits of UltraScale+
+    (RAM64M8), three of 7 series (RAM64M). Derived (UG574 and UG474, chapter 2).
+    """
+    return ceil_div(depth, COLUMN_WORDS) * (width + ceil_div(width, 3 if family == "xc7" else 7))
+
+
+def lutram_columns(width: int, columns: int) -> int:
+    """LUT6 that select among the columns of a memory of two ports, for which no slice has multiplexers. Derived."""
+    return width * multiplexer_luts(columns)
+
+
+def shift_register_luts(bits: int, words: int) -> int:
+    """LUT6 of `bits` delays of `words` words as shift registers: two of up to 16 words share one (UG574). Derived."""
+    return ceil_div(bits, 2) if words <= 16 else bits * ceil_div(words, 32)
 
 
 @lru_cache(maxsize=8192)

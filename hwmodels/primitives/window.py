@@ -1,85 +1,100 @@
-"""A sliding-window generator: line buffer, addresses and control.
+"""A sliding-window generator as this project builds it: what stores words, addresses and control.
 
-LUTs with a distributed buffer: 150 + 4/3 * Q*A * ceil(D/64), a lead that fits the six RTL window generators of FINN's CNV
-w1a1 after implementation (Vivado 2022.1) within 10 %, where FINN's own estimate is 52-100 % above; 104 flip-flops are their
-mean (96..113). The buffer depth D is FINN's (`convolutioninputgenerator_rtl.py`), and so are the cycles.
+LUTs are weighed counts of the generators' parts (:mod:`hwmodels.rtl.window_structure`), with factors fitted to the table of
+synthesized generators by ``python -m hwmodels.calibration.fit_windows``; those that store words, block memory and flip-flops are
+derived. The depth of the ring is FINN's (`convolutioninputgenerator_rtl.py`), and so are the cycles, which these generators
+take at most.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
-from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div, ceil_log2
-from hwmodels.primitives.memory import MemoryStyle, memory
+from hwmodels.calibration import window_constants as constants
+from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div
+from hwmodels.primitives.memory import (
+    COLUMN_WORDS,
+    MemoryStyle,
+    bram18,
+    lutram,
+    lutram_columns,
+    lutram_two_ports,
+    price,
+    shift_register_luts,
+)
 from hwmodels.resources import Resources
+from hwmodels.rtl.window import WindowUnit
+from hwmodels.rtl.window_parallel import ParallelWindowUnit
+from hwmodels.rtl.window_structure import WindowStructure, parallel_structure, window_structure
+from hwmodels.window_shape import WindowShape
 
-_BASE_LUTS, _BASE_FFS = 150, 104
-_BAND = ErrorBand(BandKind.MEASURED, "vivado_cnv_w1a1.csv: six RTL window generators", 0.065, 0.10)
-_SOURCE = "fitted by eye to FINN's CNV w1a1 after implementation; buffer depth of FINN's convolutioninputgenerator_rtl"
+_SOURCE = "hwmodels.rtl.window_structure, fitted; memory and FF derived; depth of FINN's convolutioninputgenerator_rtl"
 
-Pair = tuple[int, int]
+Unit = WindowUnit | ParallelWindowUnit
 
 
-@dataclass(frozen=True, slots=True)
-class WindowShape:
-    """Geometry of a window generator; pairs are (height, width) in pixels, the input padded already."""
+def _structure(unit: Unit) -> WindowStructure:
+    return window_structure(unit) if isinstance(unit, WindowUnit) else parallel_structure(unit)
 
-    channels: int
-    input_size: Pair
-    output_size: Pair
-    kernel: Pair
-    stride: Pair
-    dilation: Pair
-    depthwise: bool
 
-    @property
-    def span(self) -> int:
-        """Pixels from the first to the last of a window, less one, in the order in which they arrive."""
-        return (self.kernel[0] - 1) * self.dilation[0] * self.input_size[1] + (self.kernel[1] - 1) * self.dilation[1]
+def features(unit: Unit) -> Mapping[str, float]:
+    """The counts that the form weighs, by name: all but what stores words."""
+    structure = _structure(unit)
+    if isinstance(unit, ParallelWindowUnit):
+        return {"parallel": structure.counted}
+    width, depth = structure.memory
+    columns = 0 if unit.block else lutram_columns(width, ceil_div(depth, COLUMN_WORDS))
+    return {"counted": structure.counted, "turned": structure.turned, "columns": columns}
 
-    def cycles(self, lanes: int, parallel: bool) -> int:
-        """Cycles per frame with `lanes` channels per cycle; `parallel` windows leave whole (FINN v0.10.1; derived)."""
-        fold = self.channels // lanes
-        if parallel:
-            return self.input_size[0] * self.input_size[1] * fold + 2
-        taps = self.kernel[0] * self.kernel[1]
-        row = max(self.output_size[1] * taps * fold, self.stride[1] * self.input_size[1] * fold)
-        cycles = (self.span + 1) * fold + self.output_size[0] * row
-        if not self.depthwise:
-            return cycles
-        cycles += self.output_size[0] * self.output_size[1] * (self.stride[1] - 1) * (fold - 1)
-        return cycles + (self.stride[0] - 1) * self.input_size[1] * fold
 
-    def buffer_depth(self, lanes: int, parallel: bool) -> int:
-        """Words of `lanes` channels that the buffer holds (FINN v0.10.1)."""
-        fold = self.channels // lanes
-        if parallel:
-            return self.span * fold + 2
-        taps = self.kernel[0] * self.kernel[1]
-        ahead = max(0, self.stride[1] - 1 - taps) + max(0, (self.stride[0] - 1) * self.input_size[1] - taps)
-        return (self.span + 1 + ahead) * fold
+def stored_luts(unit: Unit, family: str) -> float:
+    """LUT6 that store words. Derived."""
+    structure = _structure(unit)
+    shifted = shift_register_luts(*structure.shifted)
+    if unit.block:
+        return shifted
+    count = lutram_two_ports(*structure.memory, family) if isinstance(unit, WindowUnit) else lutram(*structure.memory)
+    return shifted + count
+
+
+def _resources(unit: Unit, family: str) -> Resources:
+    structure = _structure(unit)
+    lut = sum(constants.FACTORS[name] * count for name, count in features(unit).items()) + stored_luts(unit, family)
+    if not unit.block:
+        return Resources(lut=lut, ff=structure.registers)
+    return Resources(lut=lut, ff=structure.registers - structure.behind, bram18=bram18(*structure.memory))
 
 
 @lru_cache(maxsize=8192)
-def window(shape: WindowShape, bits: int, lanes: int, parallel: bool, style: MemoryStyle, capacity: Resources) -> Cost:
-    """The window generator of `bits`-bit activations, `lanes` channels per cycle.
+def window(
+    shape: WindowShape, bits: int, lanes: int, parallel: bool, style: MemoryStyle, capacity: Resources, family: str
+) -> Cost:
+    """The window generator of `bits`-bit activations, `lanes` channels per cycle; `parallel` windows leave whole.
 
-    A parallel window keeps the window itself in flip-flops and the lines between its rows in memory (never measured).
+    `style` is of what stores words: bram, lutram, or what is cheaper on the part (auto).
     """
-    width, depth = lanes * bits, shape.buffer_depth(lanes, parallel)
-    registers = shape.kernel[0] * shape.kernel[1] * width if parallel else 0
-    buffer = memory("window buffer", width, depth, style, capacity).resources
-    if buffer.bram18 or buffer.uram:
-        resources = Resources(
-            lut=_BASE_LUTS + 2 * ceil_log2(depth), ff=_BASE_FFS + registers, bram18=buffer.bram18, uram=buffer.uram
-        )
-        formula = f"150 + 2*ceil(log2(D)) LUT and a block memory; D = {depth} words of {width} bits"
-        band = _BAND.extrapolated("the measured ones keep their buffer in LUTs")
-    else:
-        luts = _BASE_LUTS + 4 / 3 * width * ceil_div(depth, 64)
-        resources = Resources(lut=luts, ff=_BASE_FFS + registers)
-        formula = f"150 + 4/3*Q*A*ceil(D/64); Q*A = {width} bits, D = {depth} words"
-        in_range = 24 <= width <= 32 and 52 <= depth <= 126 and not parallel
-        band = _BAND if in_range else _BAND.extrapolated(f"Q*A = {width}, D = {depth}, parallel = {parallel}")
-    return Cost("window", resources, formula, _SOURCE, band)
+    plain: Unit = (ParallelWindowUnit if parallel else WindowUnit)(shape, bits, lanes)
+    in_blocks = replace(plain, block=True)
+    width, depth = _structure(plain).memory
+    built, blocks = _resources(plain, family), _resources(in_blocks, family)
+    auto = price(blocks, capacity) < price(built, capacity)
+    use_blocks = bool(width) and (auto if style is MemoryStyle.AUTO else style is not MemoryStyle.LUTRAM)
+    resources = blocks if use_blocks else built
+    counts = {name: f"{count:g}" for name, count in features(in_blocks if use_blocks else plain).items()}
+    what = "ring of" if not parallel else "lines of"
+    formula = f"{what} {depth} words of {width} bits in {'block memory' if use_blocks else 'LUTs'}; " + " + ".join(
+        f"{constants.FACTORS[name]:.2f} * {count} {name}" for name, count in counts.items() if count != "0"
+    )
+    return Cost("window", resources, formula, _SOURCE, _band(plain, depth, family))
+
+
+def _band(unit: Unit, depth: int, family: str) -> ErrorBand:
+    band = ErrorBand(BandKind.MEASURED, constants.BASIS, *constants.TEST)
+    reasons = [] if family in constants.FAMILIES else [f"family {family} instead of {' or '.join(constants.FAMILIES)}"]
+    if unit.width > constants.WIDTH[1]:
+        reasons.append(f"words of {unit.width} bits, more than {constants.WIDTH[1]}")
+    if depth > constants.DEPTH[1]:
+        reasons.append(f"{depth} words, more than {constants.DEPTH[1]}")
+    return band.extrapolated(", ".join(reasons)) if reasons else band

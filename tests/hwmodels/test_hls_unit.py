@@ -18,7 +18,8 @@ from hwmodels.folding import fold_for_cycles
 from hwmodels.formats import IntFormat, Minifloat
 from hwmodels.ops import Folding, MatVec
 from hwmodels.options import CostModel, CostOptions, OptionsError, UnitStyle
-from hwmodels.primitives.hls import CONTROL_FFS, CONTROL_LUTS, multiplexer_luts, parallel_thresholds
+from hwmodels.primitives.cost import multiplexer_luts
+from hwmodels.primitives.hls import CONTROL_FFS, CONTROL_LUTS, parallel_thresholds
 from hwmodels.primitives.memory import MemoryStyle, vivado_style
 from hwmodels.primitives.shell import shell
 from hwmodels.resources import Resources

@@ -13,12 +13,13 @@ from hwmodels.devices import get_device
 from hwmodels.formats import ElementFormat
 from hwmodels.primitives.cost import BandKind
 from hwmodels.primitives.elementwise import add, pool
+from hwmodels.primitives.finn_stream import finn_window
 from hwmodels.primitives.memory import MemoryStyle, memory, price, vivado_style
 from hwmodels.primitives.requantize import Rescale, requantize, search_thresholds
 from hwmodels.primitives.scale import scale_slices
 from hwmodels.primitives.stream import duplicate, fifo, width_converter
-from hwmodels.primitives.window import WindowShape, window
 from hwmodels.resources import Resources
+from hwmodels.window_shape import WindowShape
 
 POST_SYNTH = json.loads((Path(__file__).parents[1] / "golden/finn/postsynth_cnv_w1a1_pynqz2.json").read_text())
 WINDOWS = [layer for layer in POST_SYNTH["layers"] if "IFMDim" in layer]
@@ -43,7 +44,7 @@ def shape_of(layer) -> WindowShape:
 def test_window_after_implementation_lies_within_the_stated_band(layer) -> None:
     bits = 8 if layer["idt"] == "INT8" else 1
     shape = shape_of(layer)
-    cost = window(shape, bits, layer["SIMD"], False, MemoryStyle.LUTRAM, CAPACITY)
+    cost = finn_window(shape, bits, layer["SIMD"], False, MemoryStyle.LUTRAM, CAPACITY)
     assert cost.band.kind is BandKind.MEASURED
     assert cost.band.p90 is not None
     assert abs(cost.resources.lut / layer["post_synth"]["LUT"] - 1) <= cost.band.p90
@@ -55,7 +56,7 @@ def test_window_after_implementation_lies_within_the_stated_band(layer) -> None:
 def test_there_are_six_windows_and_their_median_is_stated() -> None:
     errors = sorted(
         abs(
-            window(
+            finn_window(
                 shape_of(w), 8 if w["idt"] == "INT8" else 1, w["SIMD"], False, MemoryStyle.LUTRAM, CAPACITY
             ).resources.lut
             / w["post_synth"]["LUT"]

@@ -145,6 +145,29 @@ def test_cells_and_chains_are_counted():
         count_cells(netlist, "dot")
 
 
+def test_what_stores_words_in_luts_is_counted_in_sites():
+    """A memory of several ports counts the LUTs that hold data and the one of the write address, not the whole primitive."""
+    data = {f"DI{port}": [60 + i] for i, port in enumerate("ABCDEFG")}
+    cells = [
+        cell("RAM64M8", **data),  # 7 + 1
+        cell("RAM64M8", **{**data, "DIC": ["x"], "DID": ["x"], "DIE": ["x"], "DIF": ["x"], "DIG": ["x"]}),  # 2 + 1
+        cell("RAM32M", DIA=[1, 2], DIB=[3, 4], DIC=[5, 6], DID=[7, 8]),  # written where it is read: all four hold data
+        cell("RAM64X1S", D=[1]),
+        cell("RAM128X1D", D=[1]),  # 4
+        *(cell("SRL16E", D=[1]) for _ in range(3)),  # two share a site
+        cell("SRLC32E", D=[1]),
+        # a register's bit on a chain passes a LUT, a constant or a LUT's output does not
+        cell("LUT2", I0=[1], I1=[2], O=[3]),
+        cell("CARRY4", CI=["0"], CYINIT=["0"], S=[3, 4, 5, "0"], DI=["0"] * 4, CO=[10, 11, 12, 13]),
+    ]
+    netlist = {"modules": {"dot": {"cells": {str(k): c for k, c in enumerate(cells)}}}}
+    counts, _ = count_cells(netlist, "dot")
+    assert counts["memory_luts"] == 8 + 3 + 4 + 1 + 4 + 2 + 1
+    assert counts["route_through"] == 2
+    assert counts["srl"] == 4
+    assert counts["lut_packed"] == 1
+
+
 def lut(inputs, output):
     return Lut(frozenset(inputs), output)
 
