@@ -4,21 +4,23 @@ The one form that INT and minifloat units share, so that they are compared alike
 (:mod:`hwmodels.rtl.structure`): bits on carry chains, and logic bits beside them by the number of signals that each reads.
 A bit on a chain is one LUT6; two logic bits may share a site where they read few signals (LUT6_2):
 
-    LUT = chains * (bits on chains) + rows * (rows of multipliers) + exponent * (exponent bits)
-          + sum over uses and inputs of share[use, inputs] * (logic bits) + lanes * (what synthesis made of this pair)
+    LUT = chains * (bits on chains) + sum over uses and inputs of share[use, inputs] * (logic bits)
+          + amount * (bits that add two exponents) + exponent * (exponent bits beyond the first of each format)
+          + complement * (bits of lanes with a sign of their own) + single * (one lane alone)
+          + lanes * (what synthesis made of this pair)
 
-The last term is measured, for pairs of formats in the table: how many LUTs a lane has beyond the form, at 8 lanes and
+A product's sign is applied in the adders of the tree, which take most of the complement in for nothing; one lane alone has
+no tree. The last term is measured (:mod:`hwmodels.synthesized_pairs`): how many LUTs a lane has beyond the form, at 8 lanes and
 P = 24. It is the mapper's luck with that piece of logic, and holds for any lanes and accumulator; pairs that were never
-synthesized have none, and a wider band. The shares are fitted to the committed table of synthesized units by
-``python -m hwmodels.calibration.fit``; carry blocks and flip-flops are derived. Where the accumulator is proved to hold the
-sum, or has room for N of the largest products, the sum is exact fixed point (Kulisch); else low product bits are dropped
-so that N fit (a truncated window).
+synthesized have that of their nearest neighbours, and a wider band. The shares are fitted to the committed table of
+synthesized units by ``python -m hwmodels.calibration.fit``; carry blocks and flip-flops are derived. Where the accumulator is
+proved to hold the sum, or has room for N of the largest products, the sum is exact fixed point (Kulisch); else low product
+bits are dropped so that N fit (a truncated window).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from types import MappingProxyType
@@ -26,21 +28,18 @@ from types import MappingProxyType
 from hwmodels.calibration import dot_product_constants as constants
 from hwmodels.datapath import Overflow
 from hwmodels.devices import Family
-from hwmodels.formats import ElementFormat, IntFormat, Minifloat, Specials
+from hwmodels.formats import ElementFormat, IntFormat, Minifloat
 from hwmodels.primitives.carry import carry_blocks
 from hwmodels.primitives.cost import BandKind, ErrorBand
-from hwmodels.primitives.operands import dropped_bits, max_shift, operands
+from hwmodels.primitives.operands import dropped_bits, operands
 from hwmodels.resources import Resources
 from hwmodels.rtl.lane import Lane, magnitude_bits
 from hwmodels.rtl.multiplier import TABLE_BITS
 from hwmodels.rtl.structure import Structure, unit_structure
+from hwmodels.synthesized_pairs import beyond_form, measured_pair
 
 FEWEST_INPUTS, MOST_INPUTS = 2, 6
 """Logic bits with fewer or more inputs count as these: a LUT6 reads six signals, and one of them alone is a wire."""
-
-SMALL_EXPONENT_BITS, MOST_EXPONENT_BITS = 2, 5
-"""Exponent fields of so few bits fit the LUTs behind them; what more bits than five decide mostly lies outside the accumulator
-(both read off the table)."""
 
 
 def unit_lane(
@@ -60,17 +59,19 @@ def unit_lane(
 def features(lane: Lane, lanes: int, structure: Structure) -> Mapping[str, int]:
     """The counts that the form weighs, by name."""
     formats = (lane.weight, lane.activation)
-    floats = [fmt for fmt in formats if isinstance(fmt, Minifloat)]
     # a product with a signed integer is in two's complement: its top bits are copies of the sign, multiplexers share more
     signed = any(isinstance(fmt, IntFormat) and fmt.signed for fmt in formats)
-    counts = {"chains": structure.chain_luts, "rows": structure.row_chains}
+    counts = {"chains": structure.chain_luts, "amount": structure.amount_bits}
+    if lanes == 1:
+        counts["single"] = 1
+    if lane.negates:
+        counts["complement"] = lanes * lane.type[0]
     if magnitude_bits(lane.weight) + magnitude_bits(lane.activation) > TABLE_BITS:
-        exponents = [fmt.exponent_bits for fmt in floats if fmt.exponent_bits > SMALL_EXPONENT_BITS]
-        counts["exponent"] = lanes * sum(min(bits, MOST_EXPONENT_BITS) for bits in exponents)
+        counts["exponent"] = lanes * sum(fmt.exponent_bits - 1 for fmt in formats if isinstance(fmt, Minifloat))
     for (use, inputs), count in structure.logic.items():
-        if use == "exponent":
+        if use in ("exponent", "gate"):  # tables of shift amounts go with the exponent bits, gates with what reads them
             continue
-        name = f"signed_{use}" if signed and use in ("shifter", "gate") else use
+        name = "signed_shifter" if signed and use in ("shifter", "last") else use
         key = f"{name}/{min(max(inputs, FEWEST_INPUTS), MOST_INPUTS)}"
         counts[key] = counts.get(key, 0) + count
     return MappingProxyType(counts)
@@ -90,29 +91,9 @@ def dot_product_luts(
 
 
 def luts(lane: Lane, lanes: int, structure: Structure) -> float:
-    """The fitted form, with what was measured of the pair where it was."""
+    """The fitted form, with what was measured of the pair or of its nearest neighbours."""
     form = sum(constants.FACTORS[name] * count for name, count in features(lane, lanes, structure).items())
-    return form + lanes * (measured_pair(lane.weight, lane.activation) or 0.0)
-
-
-def measured_pair(weight: ElementFormat, activation: ElementFormat) -> float | None:
-    """LUT6 per lane beyond the form, as synthesized for this pair in either order; None if it never was."""
-    pairs, names = constants.PAIRS, (_as_synthesized(weight), _as_synthesized(activation))
-    return pairs.get(names, pairs.get(names[::-1]))
-
-
-def _as_synthesized(fmt: ElementFormat) -> str:
-    """The name of the format in the table whose hardware is the same.
-
-    Narrow integers are multiplied like others. A bias is a constant factor, and special codes are never fed; but a format
-    whose top exponent is special shifts by less.
-    """
-    match fmt:
-        case IntFormat():
-            return IntFormat(fmt.bits, signed=fmt.signed).name
-        case Minifloat():
-            finite = replace(fmt, bias=None, specials=Specials.NONE)
-            return finite.name if max_shift(finite) == max_shift(fmt) else fmt.name
+    return form + lanes * beyond_form(lane.weight, lane.activation)
 
 
 def dot_product_band(lane: Lane, lanes: int, bits: int, family: Family) -> ErrorBand:
@@ -140,9 +121,6 @@ def dot_product_band(lane: Lane, lanes: int, bits: int, family: Family) -> Error
     if not known:
         floats = [fmt for fmt in (weight, activation) if isinstance(fmt, Minifloat)]
         reasons += ["no mantissa"] * any(fmt.mantissa_bits == 0 for fmt in floats)
-        reasons += [f"exponent above {MOST_EXPONENT_BITS} bits"] * any(
-            fmt.exponent_bits > MOST_EXPONENT_BITS for fmt in floats
-        )
     return band.extrapolated(", ".join(dict.fromkeys(reasons))) if reasons else band
 
 

@@ -33,7 +33,8 @@ from hwmodels.rtl.tree import Tree
 def outer_features(structure: Structure) -> Mapping[str, int]:
     """The counts that the form weighs, by name."""
     counts = {"chains": structure.chain_luts, "rows": structure.row_chains}
-    for (use, inputs), count in structure.logic.items():
+    for (part, inputs), count in structure.logic.items():
+        use = "shifter" if part == "last" else part
         # the stages of a shifter have their multiplexers of 4 and of 5 inputs in equal numbers, so one share is theirs
         read = {2: 3, 4: 5}.get(inputs, inputs) if use == "shifter" else inputs
         name = use if use in ("window", "exponent") else f"{use}/{read}"

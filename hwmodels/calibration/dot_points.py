@@ -1,7 +1,7 @@
 """The dot-product units that the LUT model is fitted to and tested on: every format, lane count and accumulator of a sweep.
 
-`use` says what a row is for: rows to fit are a planned grid; rows to test are drawn at random from the whole space (formats,
-lanes and widths at once), with the seed below, and were synthesized after the form was frozen. The fit never sees them.
+`use` says what a row is for: rows to fit are a planned grid and units drawn at random from the whole space (formats, lanes and
+widths at once); rows to test are drawn alike with another seed. The fit never sees them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement, islice, product
 
 from hwmodels.calibration.measure import Point
 from hwmodels.datapath import Accumulator, Datapath, Overflow, TensorQuant
@@ -20,46 +20,42 @@ from hwmodels.rtl.unit import DotUnit, unit_verilog
 from hwmodels.rtl.verilog import RtlError
 from hwmodels.synth import Design
 
+Pair = tuple[ElementFormat, ElementFormat]
+
 INTEGERS = tuple(IntFormat(bits) for bits in range(2, 9))
 UNSIGNED = tuple(IntFormat(bits, signed=False) for bits in range(1, 9))
 SPLITS = tuple(Minifloat(e, bits - 1 - e) for bits in range(3, 9) for e in range(1, bits))
 """All splits of 3 to 8 bits, with all codes finite."""
 
-MINIFLOATS = tuple(fmt for fmt in SPLITS if fmt.mantissa_bits)
-"""The 21 with a mantissa."""
+UNSIGNED_MINIFLOATS = tuple(replace(fmt, signed=False) for fmt in SPLITS if fmt.mantissa_bits and fmt.exponent_bits > 1)
+"""What activations without a sign may be; with one exponent bit they are unsigned integers, without a mantissa powers of two."""
 
-POWERS_OF_TWO = tuple(fmt for fmt in SPLITS if not fmt.mantissa_bits)
-
-COMMON = tuple(
-    (a, b)
-    for a, b in (
-        (IntFormat(2), IntFormat(2)),
-        (IntFormat(3), IntFormat(4)),
-        (IntFormat(4), IntFormat(4)),
-        (IntFormat(4), IntFormat(8, signed=False)),
-        (IntFormat(6), IntFormat(6)),
-        (IntFormat(8), IntFormat(8)),
-        (Minifloat(2, 1), Minifloat(2, 1)),
-        (Minifloat(2, 1), IntFormat(8)),
-        (Minifloat(3, 0), Minifloat(3, 0)),
-        (Minifloat(2, 3), Minifloat(2, 3)),
-        (Minifloat(3, 2), Minifloat(3, 2)),
-        (Minifloat(3, 2), IntFormat(4)),
-        (Minifloat(4, 3), Minifloat(4, 3)),
-        (Minifloat(4, 3), Minifloat(2, 1)),
-        (Minifloat(5, 2), Minifloat(5, 2)),
-    )
+COMMON: tuple[Pair, ...] = (
+    (IntFormat(2), IntFormat(2)),
+    (IntFormat(3), IntFormat(4)),
+    (IntFormat(4), IntFormat(4)),
+    (IntFormat(4), IntFormat(8, signed=False)),
+    (IntFormat(6), IntFormat(6)),
+    (IntFormat(8), IntFormat(8)),
+    (Minifloat(2, 1), Minifloat(2, 1)),
+    (Minifloat(2, 1), IntFormat(8)),
+    (Minifloat(3, 0), Minifloat(3, 0)),
+    (Minifloat(2, 3), Minifloat(2, 3)),
+    (Minifloat(3, 2), Minifloat(3, 2)),
+    (Minifloat(3, 2), IntFormat(4)),
+    (Minifloat(4, 3), Minifloat(4, 3)),
+    (Minifloat(4, 3), Minifloat(2, 1)),
+    (Minifloat(5, 2), Minifloat(5, 2)),
 )
 """Pairs that lane counts and accumulator widths are varied on."""
 
 ACCUMULATORS = (8, 10, 12, 14, 16, 18, 20, 22, 26, 28, 32, 36, 40, 44, 48)
-WIDEST_PAIR = 11
-TEST_SEED = 20261123
-TEST_POINTS = 65
+FIT_SEED, FIT_POINTS = 20261128, 150
+TEST_SEED, TEST_POINTS = 20261127, 150
 
 
 def _unit(
-    pair: tuple[ElementFormat, ElementFormat],
+    pair: Pair,
     lanes: int = 8,
     bits: int = 24,
     overflow: Overflow = Overflow.WRAP,
@@ -70,9 +66,7 @@ def _unit(
     return DotUnit(path, lanes, dropped_bits=dropped)
 
 
-def _possible(
-    pair: tuple[ElementFormat, ElementFormat], lanes: int, bits: int, overflow: Overflow, dropped: int | None
-) -> DotUnit | None:
+def _possible(pair: Pair, lanes: int, bits: int, overflow: Overflow, dropped: int | None) -> DotUnit | None:
     """The unit, or None where its accumulator is too narrow for it (what is refused cannot be measured)."""
     try:
         return _unit(pair, lanes, bits, overflow, dropped)
@@ -81,31 +75,12 @@ def _possible(
 
 
 def _pairs() -> Iterator[DotUnit]:
-    """Every pair of formats of up to WIDEST_PAIR bits together; of wider ones all integers, all of a format with itself, what the
-    figures show, and every format of 4, 6 and 8 bits with 8-bit activations. None stands in both orders but for the latter."""
+    """Every pair of signed formats in one order, every signed format with every unsigned one; the common ones in both orders."""
     signed: tuple[ElementFormat, ...] = (*INTEGERS, *SPLITS)
-    pairs = [*combinations_with_replacement(signed, 2), *product(signed, UNSIGNED)]
-    selected = {(unit.activation, unit.weight) for unit in _selected_pairs()}
-    for weight, activation in sorted(pairs, key=lambda pair: pair[0].bits + pair[1].bits):
-        if (weight, activation) in selected:
-            continue
-        integers = isinstance(weight, IntFormat) and isinstance(activation, IntFormat)
-        eight_bit = weight.bits in (4, 6, 8) and activation == IntFormat(8, signed=False)
-        if integers or eight_bit or weight == activation or weight.bits + activation.bits <= WIDEST_PAIR:
-            yield _unit((weight, activation))
-    for pair in COMMON:
-        yield _unit(pair)
-
-
-def _selected_pairs() -> Iterator[DotUnit]:
-    """Of unsigned minifloats and those without a mantissa: themselves, and others at a changing distance."""
-    signed: tuple[ElementFormat, ...] = (*INTEGERS, *MINIFLOATS)
-    for i, fmt in enumerate(SPLITS):
-        yield _unit((fmt, replace(fmt, signed=False)))
-        if not fmt.mantissa_bits:
-            yield _unit((fmt, fmt))
-            for step in (1, 4, 9, 13):
-                yield _unit((fmt, signed[(i + step) % len(signed)]))
+    unsigned: tuple[ElementFormat, ...] = (*UNSIGNED, *UNSIGNED_MINIFLOATS)
+    yield from map(_unit, combinations_with_replacement(signed, 2))
+    yield from map(_unit, product(signed, unsigned))
+    yield from map(_unit, COMMON)
 
 
 def _shapes() -> Iterator[DotUnit | None]:
@@ -124,12 +99,12 @@ def _shapes() -> Iterator[DotUnit | None]:
             yield _possible(pair, 8, bits, Overflow.WRAP, 0)
 
 
-def _drawn() -> Iterator[DotUnit]:
-    """The test units: every coordinate drawn."""
-    rng = random.Random(TEST_SEED)
+def _drawn(seed: int) -> Iterator[DotUnit]:
+    """Units with every coordinate drawn."""
+    rng = random.Random(seed)
     everything: tuple[ElementFormat, ...] = (*INTEGERS, *SPLITS)
     while True:
-        pair = rng.choice(everything), rng.choice((*everything, *UNSIGNED))
+        pair = rng.choice(everything), rng.choice((*everything, *UNSIGNED, *UNSIGNED_MINIFLOATS))
         lanes = rng.choice((1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 18, 24, 32, 48))
         bits = rng.randint(8, 48)
         overflow = rng.choice((Overflow.WRAP, Overflow.WRAP, Overflow.SATURATE))
@@ -141,14 +116,10 @@ def _drawn() -> Iterator[DotUnit]:
 
 def units() -> Sequence[tuple[DotUnit, str]]:
     """Every unit once, with its use: fit or test."""
-    planned = dict.fromkeys(unit for unit in (*_selected_pairs(), *_shapes(), *_pairs()) if unit is not None)
-    tests: dict[DotUnit, None] = {}
-    for unit in _drawn():
-        if unit not in planned:
-            tests[unit] = None
-        if len(tests) == TEST_POINTS:
-            break
-    return [*((unit, "fit") for unit in planned), *((unit, "test") for unit in tests)]
+    planned = (unit for unit in (*_pairs(), *_shapes()) if unit is not None)
+    fitted = dict.fromkeys((*planned, *islice(_drawn(FIT_SEED), FIT_POINTS)))
+    unseen = dict.fromkeys(islice((unit for unit in _drawn(TEST_SEED) if unit not in fitted), TEST_POINTS))
+    return [*((unit, "fit") for unit in fitted), *((unit, "test") for unit in unseen)]
 
 
 def _point(unit: DotUnit, use: str, family: Family) -> Point:
@@ -165,7 +136,7 @@ def _point(unit: DotUnit, use: str, family: Family) -> Point:
 
 
 def points() -> Sequence[Point]:
-    """All units on UltraScale+, and every 36th on 7 series as well (the LUT6 is the same, the carry chain is not)."""
+    """All units on UltraScale+, and every 48th on 7 series as well (the LUT6 is the same, the carry chain is not)."""
     chosen = units()
     plus = [_point(unit, use, Family.XCUP) for unit, use in chosen]
-    return [*plus, *(_point(unit, use, Family.XC7) for unit, use in chosen[::36])]
+    return [*plus, *(_point(unit, use, Family.XC7) for unit, use in chosen[::48])]

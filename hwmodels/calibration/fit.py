@@ -1,9 +1,10 @@
 """Fit the LUT form of a dot-product unit to the synthesis table: ``python -m hwmodels.calibration.fit``.
 
-Least squares of the relative error, because a sweep compares ratios; then, for each pair of formats that was synthesized at 8
-lanes and P = 24, what that unit has beyond the form. Errors are stated on units that neither saw: other lanes, accumulators and
-overflow behaviours of known pairs, and new pairs (both cross-validated), and the table's test rows, drawn at random over
-formats, lanes, accumulators and overflow behaviours at once.
+Every pair of formats was synthesized at 8 lanes and P = 24, and what that unit has beyond the form is kept. So the form must
+say how other units of a pair differ from that one: the factors have the least squared relative error of these differences and
+of those units themselves, relative because a sweep compares ratios. Errors are stated on units that neither saw: other lanes,
+accumulators and overflow behaviours of known pairs, and new pairs, which are given what their nearest neighbours have (both
+cross-validated), and the table's test rows, drawn at random over formats, lanes, accumulators and overflow behaviours at once.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hwmodels.calibration.regression import Errors, design, rank_correlation, solve
+from hwmodels.calibration.regression import Errors, Matrix, design, rank_correlation, solve
 from hwmodels.catalog import parse_element
 from hwmodels.datapath import Overflow
 from hwmodels.formats import ElementFormat
@@ -111,8 +111,9 @@ def read_rows(table: Path = TABLE) -> tuple[Row, ...]:
 
 def fit(rows: Sequence[Row]) -> Fit:
     """The factors that fit the rows to fit, and their errors; both families have the same LUTs, so one is fitted."""
-    # imported here: the module needs the constants that this script writes
+    # imported here: the modules need the constants that this script writes
     from hwmodels.dot_product import features
+    from hwmodels.synthesized_pairs import coordinates, nearest
 
     rows = [row for row in rows if row.family == "xcup"]
     counts = [features(row.lane, row.lanes, row.structure) for row in rows]
@@ -125,23 +126,35 @@ def fit(rows: Sequence[Row]) -> Fit:
     reference = np.array([row.is_reference for row in rows])
     references = {rows[i].pair: i for i in np.flatnonzero(reference)[::-1]}
     base = np.array([references.get(row.pair, -1) for row in rows])
+    known = base >= 0
+    # of the unit that stands for the pair, as many lanes as this one has, relative to this one's LUTs
+    scale = np.where(known, lanes / lanes[base] * luts[base] / luts, 0.0)
+    differences, measured = matrix - scale[:, None] * matrix[base], 1 - scale
+    of_form = np.where((reference | ~known)[:, None], matrix, differences)
+    target = np.where(reference | ~known, 1.0, measured)
 
-    def predicted(factors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def predicted(factors: Matrix) -> Matrix:
         """Of every row over what was measured, with the measured pair where it is known."""
-        beyond = (1 - matrix @ factors) * luts / lanes
-        return matrix @ factors + np.where(base < 0, 0.0, beyond[base]) * lanes / luts
+        return np.where(known, differences @ factors + scale, matrix @ factors)
 
-    factors = np.round(solve(matrix[fitted]), 4)
-    shapes = np.flatnonzero(fitted & (base >= 0) & ~reference)
-    known = np.empty(len(shapes))
+    factors = np.round(solve(of_form[fitted], target[fitted]), 4)
+    shapes = np.flatnonzero(fitted & known & ~reference)
+    other_shapes = np.empty(len(shapes))
     for fold in range(FOLDS):
         out = shapes[fold::FOLDS]
-        known[fold::FOLDS] = predicted(solve(matrix[np.setdiff1d(np.flatnonzero(fitted), out)]))[out] - 1
+        kept = np.setdiff1d(np.flatnonzero(fitted), out)
+        other_shapes[fold::FOLDS] = predicted(solve(of_form[kept], target[kept]))[out] - 1
     pairs = list(dict.fromkeys(row.pair for row in rows))
     fold_of = np.array([pairs.index(row.pair) % FOLDS for row in rows])
+    stand_ins = np.array(list(references.values()))
+    places = np.array([coordinates((row.weight, row.activation)) for row in rows])
     new = np.empty(len(rows))
     for fold in range(FOLDS):
-        new[fold_of == fold] = matrix[fold_of == fold] @ solve(matrix[fitted & (fold_of != fold)]) - 1
+        kept = np.flatnonzero(fitted & (fold_of != fold))
+        form = matrix @ solve(of_form[kept], target[kept])
+        beyond, others = (1 - form) * luts / lanes, stand_ins[fold_of[stand_ins] != fold]
+        for i in np.flatnonzero(fold_of == fold):
+            new[i] = form[i] + beyond[others[nearest(places[i], places[others])]].mean() * lanes[i] / luts[i] - 1
     return Fit(
         factors={name: float(factor) for name, factor in zip(names, factors, strict=True)},
         pairs={
@@ -150,7 +163,7 @@ def fit(rows: Sequence[Row]) -> Fit:
             )
             for i in references.values()
         },
-        known_pair=Errors.of(known),
+        known_pair=Errors.of(other_shapes),
         new_pair=Errors.of(new[fitted]),
         test=Errors.of(predicted(factors)[~fitted] - 1),
         rank=rank_correlation((predicted(factors) * luts)[~fitted], luts[~fitted]),

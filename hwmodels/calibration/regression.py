@@ -34,19 +34,24 @@ def design(counts: Sequence[Mapping[str, float]], measured: Sequence[float], nam
     return table / np.array(measured, dtype=np.float64)[:, None]
 
 
-def solve(matrix: Matrix) -> Matrix:
-    """The factors, none negative, with the least squared relative error (Lawson and Hanson's active set, 1974, chapter 23)."""
+def solve(matrix: Matrix, target: Matrix | None = None) -> Matrix:
+    """The factors, none negative, with the least squared error (Lawson and Hanson's active set, 1974, chapter 23).
+
+    Args:
+        target: what the matrix times the factors should give; None: ones, so that the error is relative.
+    """
     columns = matrix.shape[1]
-    ones, active, factors = np.ones(len(matrix)), np.zeros(columns, dtype=bool), np.zeros(columns)
+    wanted = np.ones(len(matrix)) if target is None else target
+    active, factors = np.zeros(columns, dtype=bool), np.zeros(columns)
     while True:
-        gradient = matrix.T @ (ones - matrix @ factors)
+        gradient = matrix.T @ (wanted - matrix @ factors)
         gradient[active] = -np.inf
         if active.all() or gradient.max() <= 1e-9 * len(matrix):
             return factors
         active[int(np.argmax(gradient))] = True
         while True:
             trial = np.zeros(columns)
-            trial[active] = np.linalg.lstsq(matrix[:, active], ones, rcond=None)[0]
+            trial[active] = np.linalg.lstsq(matrix[:, active], wanted, rcond=None)[0]
             if (trial[active] > 0).all():
                 factors = trial
                 break

@@ -37,7 +37,7 @@ class Structure:
         amount_bits: bits of adders of two exponents, which are too short for chains to matter.
         logic: bits outside chains. Uses: `table` (a whole lane), `signed_table` (one whose sign is applied in the tree),
             `significand` (a product that goes on to a shifter), `gate` (the same where one factor is a single bit), `exponent`
-            (shift amounts), `shifter`, `clamp` (saturation).
+            (shift amounts), `shifter`, `last` (the last stage of the shifter, in front of the adder tree), `clamp` (saturation).
     """
 
     chains: tuple[int, ...]
@@ -147,7 +147,8 @@ def lane_logic(lane: Lane) -> tuple[Logic, int]:
     amount = _amount_logic(lane, logic)
     width, signed = multiplier_type(a, b)
     wanted = set(range(lane.dropped, min(width + lane.most_shift, lane.dropped + lane.type[0])))
-    logic.update(("shifter", inputs) for inputs in shifter_inputs(width, lane.most_shift, wanted, signed=signed))
+    for i, stage in enumerate(shifter_stages(width, lane.most_shift, wanted, signed=signed)):
+        logic.update(("shifter" if i else "last", inputs) for inputs in stage)
     return logic, amount
 
 

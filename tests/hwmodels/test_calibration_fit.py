@@ -63,9 +63,9 @@ def test_the_committed_constants_are_those_of_the_fit() -> None:
 
 
 def test_units_that_no_fit_saw() -> None:
-    """The aims (median error of LUTs <= 2 %, 90th percentile <= 5 %) hold for other lanes, accumulators and overflow behaviours
-    of the synthesized pairs. Of units drawn at random over everything at once, those inside the stated range nearly keep them,
-    others have bands that say so."""
+    """The aims hold (median error of LUTs <= 2 %, 90th percentile <= 5 %, rank correlation >= 0.998): for other lanes,
+    accumulators and overflow behaviours of synthesized pairs, and for units drawn at random over everything at once inside
+    the stated range; others have bands that say so. Pairs that were left out come close."""
     errors = {row: predicted(row) / row.luts - 1 for row in UNSEEN}
     overall = Errors.of(np.array(list(errors.values())))
     assert (overall.median, overall.p90) == pytest.approx(constants.TEST, abs=1e-3)
@@ -75,9 +75,10 @@ def test_units_that_no_fit_saw() -> None:
     inside = Errors.of(np.array([errors[row] for row in UNSEEN if bands[row].kind is BandKind.MEASURED]))
     outside = Errors.of(np.array([errors[row] for row in UNSEEN if bands[row].kind is BandKind.EXTRAPOLATED]))
     assert inside.median <= 0.02
-    # formats without a mantissa are inside since their pairs are synthesized: without them it is 0.0651
-    assert inside.p90 <= 0.075 < outside.p90 < WIDENING * constants.NEW_PAIR[1]
-    assert spearmanr([predicted(row) for row in UNSEEN], [row.luts for row in UNSEEN]).statistic >= 0.996
+    assert inside.p90 <= 0.05 < outside.p90 < WIDENING * constants.KNOWN_PAIR[1]
+    assert constants.NEW_PAIR[0] <= 0.02
+    assert constants.NEW_PAIR[1] <= 0.06
+    assert spearmanr([predicted(row) for row in UNSEEN], [row.luts for row in UNSEEN]).statistic >= 0.998
 
 
 def test_a_pair_that_was_never_synthesized_has_the_wider_band() -> None:
@@ -97,7 +98,7 @@ def test_a_pair_that_was_never_synthesized_has_the_wider_band() -> None:
 
 def test_what_was_measured_of_a_pair_holds_in_either_order() -> None:
     references = [row for row in ROWS if row.is_reference]
-    assert len(references) >= len(constants.PAIRS) > 300
+    assert len(references) >= len(constants.PAIRS) > 1300
     for row in references:
         assert predicted(row) == pytest.approx(row.luts, rel=0.015)
 
