@@ -80,6 +80,13 @@ def cost(
             "--label", help="Count scale, bias and label select of the last layer (with --network); else sums leave."
         ),
     ] = False,
+    pixels: Annotated[
+        bool,
+        typer.Option(
+            "--pixels",
+            help="Count what makes pixels of 8 bits the input's format (with --network); else it arrives so.",
+        ),
+    ] = False,
     correction: Annotated[
         str | None, typer.Option(help=f"A file of dse calibrate, or {SHIPPED_NAME}; every corrected line says so.")
     ] = None,
@@ -128,7 +135,7 @@ def cost(
         corrected=known is not None,
         target=target_fps,
         shell=shell,
-        label=label,
+        ends=label or pixels,
         compare=compare,
     )
     if strict and batch is None:
@@ -151,7 +158,16 @@ def cost(
         from dse.cost_file import cost_file
 
         cost_file(
-            network, part, target_fps, options, clock, label=label, correction=known, side_by_side=compare, json=json
+            network,
+            part,
+            target_fps,
+            options,
+            clock,
+            label=label,
+            pixels=pixels,
+            correction=known,
+            side_by_side=compare,
+            json=json,
         )
         return
     if rows is None or cols is None:
@@ -181,19 +197,19 @@ def cost(
 
 
 def _refuse_pairs(
-    model: CostModel, *, whole: bool, corrected: bool, target: str | None, shell: bool, label: bool, compare: bool
+    model: CostModel, *, whole: bool, corrected: bool, target: str | None, shell: bool, ends: bool, compare: bool
 ) -> None:
-    """Refuse options that say nothing together; `whole`: a network is costed."""
+    """Refuse options that say nothing together; `whole`: a network is costed, `ends`: with what stands at its ends."""
     if corrected and model is CostModel.FINN:
         raise CostError("--correction is one of the calibrated model, but got --model finn; leave one of them out.")
     if target is not None and not whole:
         raise CostError("--target-fps is of a whole network: it must come with --network, but does not.")
     if shell and not whole:
         raise CostError("--shell is of a whole accelerator: it must come with --network, but does not.")
-    if label and (not whole or compare or model is CostModel.FINN):
+    if ends and (not whole or compare or model is CostModel.FINN):
         raise CostError(
-            "--label is of a whole accelerator and the calibrated model: it must come with --network, without --model finn and "
-            "without --compare."
+            "--pixels and --label are of a whole accelerator and the calibrated model: they must come with --network, without "
+            "--model finn and without --compare."
         )
     if compare and (corrected or model is CostModel.FINN):
         raise CostError("--compare is of both models as they are: it must come without --model and --correction.")

@@ -17,10 +17,10 @@ from hwmodels.calibration.vivado import Correction
 from hwmodels.compare import compare
 from hwmodels.corrected import correct
 from hwmodels.devices import Device
+from hwmodels.ends import with_label_select, with_pixels
 from hwmodels.estimate import estimate
 from hwmodels.folding import FoldingError, target_cycles
 from hwmodels.folding_solver import InfeasibleError, fastest_for_device, fold_for_device
-from hwmodels.label import with_label_select
 from hwmodels.ops import Folding, Network, Numerics
 from hwmodels.options import CostModel, CostOptions
 
@@ -36,6 +36,7 @@ def cost_file(
     clock_mhz: float,
     *,
     label: bool,
+    pixels: bool,
     correction: Correction | None,
     side_by_side: bool,
     json: bool,
@@ -49,6 +50,8 @@ def cost_file(
 
     fps = _rate(target, options)
     network, numerics = read_network(path)
+    if pixels:
+        network = with_pixels(network, numerics)
     if label:
         network, numerics = with_label_select(network, numerics)
     asked: dict[str, Any] = {"network": str(path), "target_fps": HIGHEST if fps is None else fps}

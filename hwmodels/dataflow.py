@@ -27,6 +27,7 @@ from hwmodels.ops import (
     Network,
     Normalize,
     Pad,
+    Pixels,
     Pool,
     Requantize,
     Rope,
@@ -76,7 +77,7 @@ def inputs(network: Network) -> Mapping[str, tuple[str, ...]]:
                 edges[op.name] = take(op.site) + take(op.stored)
             case Multiply():
                 edges[op.name] = take(op.site) + take(op.second)
-            case Lookup():
+            case Lookup() | Pixels():
                 edges[op.name] = ()
             case MatVec() | Depthwise() | Pool() | Window():
                 edges[op.name] = (before[op.name],) if op.name in before else take(op.site)
@@ -86,7 +87,9 @@ def inputs(network: Network) -> Mapping[str, tuple[str, ...]]:
                 edges[op.name] = take(op.site, 2)
             case Requantize():
                 edges[op.name] = (op.source,)
-        if isinstance(op, Requantize | Duplicate | Table | Lookup) or (isinstance(op, Pool) and op.kind == "max"):
+        if isinstance(op, Requantize | Duplicate | Table | Lookup | Pixels) or (
+            isinstance(op, Pool) and op.kind == "max"
+        ):
             site = op.output if isinstance(op, Table) else op.site
             waiting.setdefault(site, []).extend([op.name] * (op.copies if isinstance(op, Duplicate) else 1))
             latest[site] = op.name
@@ -130,7 +133,7 @@ def requantize_passes(values: int, target: int) -> int:
     return max(1, min(SCALE_BITS, target // values))
 
 
-def steps(op: Pad | Requantize | Add | Pool | Duplicate | LabelSelect | Attention) -> int:
+def steps(op: Pad | Requantize | Add | Pool | Duplicate | Pixels | LabelSelect | Attention) -> int:
     """Passes over the channels per frame."""
     return op.vectors * (op.window if isinstance(op, Pool) else 1)
 

@@ -1,9 +1,9 @@
 """What a network costs on a part: the only place that sums.
 
 The calibrated model costs every operator and every stream between them; the finn model repeats FINN v0.10.1's estimates.
-The shell that moves data on and off the chip is counted where the options ask for it, scale, bias and arg max of the last layer
-where :func:`hwmodels.label.with_label_select` puts them on the chip; else its sums leave it as they are. The input arrives
-in its site's format. Not counted: what placement and routing change.
+The shell that moves data on and off the chip is counted where the options ask for it. The host quantizes the input and takes the
+last layer's sums, without scale, bias and arg max, unless :mod:`hwmodels.ends` puts them on the chip. Not counted: what placement
+and routing change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hwmodels import finn_mode
 from hwmodels.compute_cost import compute_costs
 from hwmodels.datapath import Datapath
 from hwmodels.devices import Device
-from hwmodels.ops import Compute, Folding, LabelSelect, MatMul, Network, Numerics, Pad
+from hwmodels.ops import Compute, Folding, LabelSelect, MatMul, Network, Numerics, Pad, Pixels
 from hwmodels.options import CostModel, CostOptions
 from hwmodels.primitives.cost import Cost
 from hwmodels.primitives.memory import MemoryStyle
@@ -89,11 +89,11 @@ def _notes(network: Network, options: CostOptions) -> tuple[str, ...]:
 
 def _ends_note(network: Network) -> str:
     """What a report says of the two ends of the chip."""
-    if any(isinstance(op, LabelSelect) for op in network.operators):
-        return "the input arrives in its format; the index of the largest score leaves the chip"
-    return (
-        "the input arrives in its format; sums of the last layer leave the chip, without scale, bias and label select"
-    )
+    kinds = {type(op) for op in network.operators}
+    first = "pixels arrive in 8 bits" if Pixels in kinds else "the input arrives in its format"
+    if LabelSelect in kinds:
+        return f"{first}; the index of the largest score leaves the chip"
+    return f"{first}; sums of the last layer leave the chip, without scale, bias and label select"
 
 
 def _shell_note(options: CostOptions) -> str:

@@ -34,6 +34,7 @@ from hwmodels.ops import (
     MatVec,
     Network,
     Numerics,
+    Pixels,
     Pool,
     Requantize,
     Window,
@@ -84,7 +85,7 @@ def refuse_foreign(network: Network) -> None:
         CostError: names it.
     """
     for op in network.operators:
-        if isinstance(op, Attention | MatMul | LabelSelect):
+        if isinstance(op, Attention | MatMul | Pixels | LabelSelect):
             raise CostError(
                 f"the finn model has layers with weights, windows, thresholds, adds and pools only, but {op.name} is a "
                 f"{type(op).__name__}; use model=calibrated."

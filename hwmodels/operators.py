@@ -9,25 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from hwmodels.errors import BitfrontError
-
-PADDING = "padding"
-"""Behind the name of a window generator or layer, the operator that puts zeros around its input."""
-
-
-SCORES = "scores"
-"""Site of what label select reads: the last layer's sums on one scale."""
-
-
-class ShapeError(BitfrontError):
-    """A shape, folding or assignment of formats that does not fit its operator."""
-
-
-def _require_positive(name: str, **sizes: int) -> None:
-    """Refuse a size below 1."""
-    for size, value in sizes.items():
-        if value < 1:
-            raise ShapeError(f"`{size}` of an operator must be at least 1, but {name} got {size}={value}.")
+from hwmodels.image_operators import PADDING, LabelSelect, Pad, Pixels, Pool, Window
+from hwmodels.shapes import ShapeError, require_positive
 
 
 @dataclass(frozen=True)
@@ -44,7 +27,7 @@ class MatVec:
     site: str
 
     def __post_init__(self) -> None:
-        _require_positive(self.name, rows=self.rows, cols=self.cols, vectors=self.vectors)
+        require_positive(self.name, rows=self.rows, cols=self.cols, vectors=self.vectors)
 
     @property
     def dot_length(self) -> int:
@@ -68,7 +51,7 @@ class Depthwise:
     site: str
 
     def __post_init__(self) -> None:
-        _require_positive(self.name, channels=self.channels, taps=self.taps, vectors=self.vectors)
+        require_positive(self.name, channels=self.channels, taps=self.taps, vectors=self.vectors)
 
     @property
     def rows(self) -> int:
@@ -92,64 +75,6 @@ class Depthwise:
 
 
 @dataclass(frozen=True)
-class Window:
-    """A sliding-window generator in front of the convolution `layer`. Sizes are (height, width) in pixels, input padded."""
-
-    name: str
-    layer: str
-    channels: int
-    input_size: tuple[int, int]
-    output_size: tuple[int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    depthwise: bool
-    site: str
-
-
-@dataclass(frozen=True)
-class Pad:
-    """Zeros around the image that `reader`, a window generator or a layer without one, reads (in front of a maximum least codes).
-
-    Attributes:
-        input_size: (height, width) of the image, in pixels.
-        zeros: (top, left, bottom, right), in pixels.
-    """
-
-    name: str
-    reader: str
-    channels: int
-    input_size: tuple[int, int]
-    zeros: tuple[int, int, int, int]
-    site: str
-
-    def __post_init__(self) -> None:
-        height, width = self.input_size
-        _require_positive(self.name, channels=self.channels, height=height, width=width)
-        if min(self.zeros) < 0 or not max(self.zeros):
-            raise ShapeError(
-                f"{self.name} must add rows or columns of zeros, but got (top, left, bottom, right) = {self.zeros}."
-            )
-
-    @property
-    def vectors(self) -> int:
-        """Pixels of the padded image."""
-        (height, width), (top, left, bottom, right) = self.input_size, self.zeros
-        return (height + top + bottom) * (width + left + right)
-
-
-def with_zeros(
-    reader: Window | Compute, channels: int, padded: tuple[int, int], zeros: tuple[int, int, int, int]
-) -> tuple[Operator, ...]:
-    """An operator that reads images of the size `padded`, and in front of it the zeros around them, if there are any."""
-    top, left, bottom, right = zeros
-    if not any(zeros):
-        return (reader,)
-    inner = padded[0] - top - bottom, padded[1] - left - right
-    return Pad(f"{reader.name}.{PADDING}", reader.name, channels, inner, zeros, reader.site), reader
-
-
-@dataclass(frozen=True)
 class Requantize:
     """Scale, bias and activation function of `source` (a layer, an add, a pool, ...), rounded to the format of `site`."""
 
@@ -167,18 +92,6 @@ class Add:
     name: str
     channels: int
     vectors: int
-    site: str
-
-
-@dataclass(frozen=True)
-class Pool:
-    """A pooling unit over `window` pixels with `vectors` outputs per frame; `site` is its input. kind: average or max."""
-
-    name: str
-    channels: int
-    window: int
-    vectors: int
-    kind: str
     site: str
 
 
@@ -211,7 +124,7 @@ class MatMul(MatVec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_positive(self.name, matrices=self.matrices)
+        require_positive(self.name, matrices=self.matrices)
 
 
 class Norm(StrEnum):
@@ -232,7 +145,7 @@ class Normalize:
     site: str
 
     def __post_init__(self) -> None:
-        _require_positive(self.name, channels=self.channels, vectors=self.vectors)
+        require_positive(self.name, channels=self.channels, vectors=self.vectors)
 
 
 @dataclass(frozen=True)
@@ -245,7 +158,7 @@ class Softmax:
     site: str
 
     def __post_init__(self) -> None:
-        _require_positive(self.name, channels=self.channels, vectors=self.vectors)
+        require_positive(self.name, channels=self.channels, vectors=self.vectors)
 
 
 @dataclass(frozen=True)
@@ -260,7 +173,7 @@ class Rope:
     site: str
 
     def __post_init__(self) -> None:
-        _require_positive(self.name, channels=self.channels, vectors=self.vectors, context=self.context)
+        require_positive(self.name, channels=self.channels, vectors=self.vectors, context=self.context)
         if self.head < 2 or self.head % 2 or self.channels % self.head:
             raise ShapeError(
                 f"`head` must be even and divide the channels, but {self.name} got head={self.head}, "
@@ -279,7 +192,7 @@ class Multiply:
     second: str
 
     def __post_init__(self) -> None:
-        _require_positive(self.name, channels=self.channels, vectors=self.vectors)
+        require_positive(self.name, channels=self.channels, vectors=self.vectors)
 
 
 @dataclass(frozen=True)
@@ -293,7 +206,7 @@ class Table:
     output: str
 
     def __post_init__(self) -> None:
-        _require_positive(self.name, channels=self.channels, vectors=self.vectors)
+        require_positive(self.name, channels=self.channels, vectors=self.vectors)
 
 
 @dataclass(frozen=True)
@@ -307,7 +220,7 @@ class Lookup:
     site: str
 
     def __post_init__(self) -> None:
-        _require_positive(self.name, channels=self.channels, vectors=self.vectors, vocabulary=self.vocabulary)
+        require_positive(self.name, channels=self.channels, vectors=self.vectors, vocabulary=self.vocabulary)
 
 
 @dataclass(frozen=True)
@@ -324,7 +237,7 @@ class Rotate:
     site: str
 
     def __post_init__(self) -> None:
-        _require_positive(self.name, channels=self.channels, block=self.block, vectors=self.vectors)
+        require_positive(self.name, channels=self.channels, block=self.block, vectors=self.vectors)
         if self.block < 2 or self.block.bit_count() > 1 or self.channels % self.block:
             raise ShapeError(
                 f"`block` of a rotation must be a power of two from 2 that divides the channels, but {self.name} got "
@@ -332,24 +245,9 @@ class Rotate:
             )
 
 
-@dataclass(frozen=True)
-class LabelSelect:
-    """The index of the largest of `channels` scores (the top 1), for each of `vectors` vectors: what leaves the chip then."""
-
-    name: str
-    channels: int
-    vectors: int
-    site: str
-
-    def __post_init__(self) -> None:
-        _require_positive(self.name, vectors=self.vectors)
-        if self.channels < 2:
-            raise ShapeError(f"label select must have at least 2 scores, but {self.name} got channels={self.channels}.")
-
-
 Compute: TypeAlias = MatVec | Depthwise
 Attention: TypeAlias = Normalize | Softmax | Rope | Multiply | Table | Lookup | Rotate
-Unfolded: TypeAlias = Window | Pad | Requantize | Add | Pool | Duplicate | LabelSelect | Attention
+Unfolded: TypeAlias = Window | Pad | Requantize | Add | Pool | Duplicate | Pixels | LabelSelect | Attention
 Operator: TypeAlias = Compute | Unfolded
 
 
@@ -364,3 +262,14 @@ def other_sites(op: Operator) -> tuple[str, ...]:
             return (op.output,)
         case _:
             return ()
+
+
+def with_zeros(
+    reader: Window | Compute, channels: int, padded: tuple[int, int], zeros: tuple[int, int, int, int]
+) -> tuple[Operator, ...]:
+    """An operator that reads images of the size `padded`, and in front of it the zeros around them, if there are any."""
+    top, left, bottom, right = zeros
+    if not any(zeros):
+        return (reader,)
+    inner = padded[0] - top - bottom, padded[1] - left - right
+    return Pad(f"{reader.name}.{PADDING}", reader.name, channels, inner, zeros, reader.site), reader

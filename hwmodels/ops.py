@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from math import isqrt
 
 from hwmodels.datapath import Accumulator, Datapath, Multiplier, TensorQuant
+from hwmodels.image_operators import LabelSelect, Pad, Pixels, Pool, Window
 from hwmodels.operators import (
     Add,
     Attention,
     Compute,
     Depthwise,
     Duplicate,
-    LabelSelect,
     Lookup,
     MatMul,
     MatVec,
@@ -26,19 +26,16 @@ from hwmodels.operators import (
     Norm,
     Normalize,
     Operator,
-    Pad,
-    Pool,
     Requantize,
     Rope,
     Rotate,
-    ShapeError,
     Softmax,
     Table,
     Unfolded,
-    Window,
     other_sites,
     with_zeros,
 )
+from hwmodels.shapes import ShapeError
 
 __all__ = [
     "Add",
@@ -59,6 +56,7 @@ __all__ = [
     "Numerics",
     "Operator",
     "Pad",
+    "Pixels",
     "Pool",
     "Requantize",
     "Rope",

@@ -15,8 +15,8 @@ from hwmodels.compute_cost import sum_bits
 from hwmodels.dataflow import Lanes
 from hwmodels.datapath import Datapath, TensorQuant
 from hwmodels.devices import Device
+from hwmodels.image_operators import SCORES
 from hwmodels.moments import Moment, latest
-from hwmodels.operators import SCORES
 from hwmodels.ops import (
     Add,
     Compute,
@@ -34,6 +34,7 @@ from hwmodels.ops import (
     Numerics,
     Operator,
     Pad,
+    Pixels,
     Pool,
     Requantize,
     Rope,
@@ -210,6 +211,6 @@ class Pacing:
                 bits = Varying((ceil_log2(op.channels),))
             case Table():
                 bits = derive(lambda quant: fixed_point_bits(quant.format), self.sites[op.output])
-            case Window() | Pad() | Requantize() | Duplicate() | Lookup():
+            case Window() | Pad() | Pixels() | Requantize() | Duplicate() | Lookup():
                 bits = derive(lambda quant: fixed_point_bits(quant.format), self.sites[op.site])
         return bits

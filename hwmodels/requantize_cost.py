@@ -6,7 +6,7 @@ from hwmodels.dataflow import Lanes
 from hwmodels.datapath import Granularity, ScaleKind, Scaling, TensorQuant
 from hwmodels.devices import Device
 from hwmodels.formats import ElementFormat, IntFormat
-from hwmodels.ops import Requantize
+from hwmodels.ops import Pixels, Requantize
 from hwmodels.primitives.cost import Cost
 from hwmodels.primitives.dsp_packing import DspBlock
 from hwmodels.primitives.requantize import Rescale, requantize
@@ -18,7 +18,7 @@ _HELD_BITS = 16
 
 
 def requantize_costs(
-    op: Requantize,
+    op: Requantize | Pixels,
     sum_bits: int,
     output: TensorQuant,
     rescale: Rescale,
@@ -79,7 +79,7 @@ def finds_maximum(scaling: Scaling) -> bool:
     return scaling.dynamic and scaling.granularity is not Granularity.CHANNEL
 
 
-def ungrouped(op: Requantize, output: TensorQuant) -> ElementFormat:
+def ungrouped(op: Requantize | Pixels, output: TensorQuant) -> ElementFormat:
     """The format of a site with constant scales.
 
     Raises:

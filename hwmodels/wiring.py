@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hwmodels.compute_cost import compute_costs
 from hwmodels.datapath import Granularity, Multiplier, ScaleKind, Scaling
 from hwmodels.devices import Device
+from hwmodels.image_operators import PIXEL_BITS
 from hwmodels.moments import Lead, lead
 from hwmodels.operators import other_sites
 from hwmodels.ops import (
@@ -33,6 +34,7 @@ from hwmodels.ops import (
     Normalize,
     Operator,
     Pad,
+    Pixels,
     Requantize,
     Rotate,
     Table,
@@ -104,7 +106,7 @@ class Wiring(Pacing):
                 taps, pixels = op.kernel[0] * op.kernel[1], op.output_size[0] * op.output_size[1]
                 lanes = derive(lambda lanes: lanes.count * (taps if lanes.parallel else 1), self.lanes[op.name])
                 return _Stream(lanes, self.bits(op.site), op.channels * taps * pixels)
-            case Pad() | Requantize() | Duplicate() | Lookup():
+            case Pad() | Pixels() | Requantize() | Duplicate() | Lookup():
                 return _Stream(self.count(op), self.bits(op.site), op.channels * op.vectors)
             case Table():
                 return _Stream(self.count(op), self.bits(op.output), op.channels * op.vectors)
@@ -169,6 +171,15 @@ class Wiring(Pacing):
                 )
             case Requantize():
                 return self._requantizer(op)
+            case Pixels():
+                scale = Rescale(power_of_two=False, per_channel=False, bias=False, dsp=self._slice)
+                return derive(
+                    lambda output, lanes: requantize_costs(
+                        op, PIXEL_BITS, output, scale, lanes, self.device, self._slice
+                    ),
+                    self.sites[op.site],
+                    self.lanes[op.name],
+                )
             case _:
                 return derive(
                     lambda lanes, *quants: (

@@ -100,7 +100,7 @@ def test_what_cannot_be_calibrated_is_one_sentence(dse: Callable[..., Done], tmp
         (("cost", *shape, "--correction", other), "must have what dse calibrate writes"),
         (("cost", *shape, "--correction", "shipped", "--model", "finn"), "leave one of them out"),
         (("cost", *shape, "--shell"), "it must come with --network"),
-        (("cost", *shape, "--label"), "--label is of a whole accelerator and the calibrated model"),
+        (("cost", *shape, "--label"), "--pixels and --label are of a whole accelerator and the calibrated model"),
         (("cost", *shape, "--weight", "e2m1", "--units", "hls"), "use units=rtl"),
     ):
         done = dse(*arguments)
@@ -122,11 +122,11 @@ def test_a_networks_shell_and_off_chip_weights_are_named(dse: Callable[..., Done
     assert "sums of the last layer leave the chip, without scale, bias and label select" in done.stdout
 
 
-def test_label_select_is_counted_where_it_is_asked_for(dse: Callable[..., Done]) -> None:
+def test_label_select_and_pixels_are_counted_where_they_are_asked_for(dse: Callable[..., Done]) -> None:
     asked = ("cost", "--network", FINN.parent / "onnx" / "tfc_w2a2.onnx", "--target-fps", 1000, "--json")
-    done = dse(*asked, "--label")
+    done = dse(*asked, "--label", "--pixels")
     assert done.returncode == 0, done.stderr
     sums, label = json.loads(dse(*asked).stdout), json.loads(done.stdout)
-    assert 0 < label["total"]["lut"] - sums["total"]["lut"] < 300
+    assert 0 < label["total"]["lut"] - sums["total"]["lut"] < 400
     assert [line["component"] for line in label["lines"]].count("label select") == 1
-    assert "the index of the largest score leaves the chip" in label["notes"][1]
+    assert label["notes"][1] == "pixels arrive in 8 bits; the index of the largest score leaves the chip"

@@ -9,11 +9,11 @@ from hwmodels.calibration import fit_operators, operator_constants
 from hwmodels.calibration.operator_points import units
 from hwmodels.compare import compare
 from hwmodels.devices import get_device
+from hwmodels.ends import SCORE_BITS, with_label_select, with_pixels
 from hwmodels.estimate import estimate
 from hwmodels.folding import fold_for_cycles
 from hwmodels.folding_solver import fastest_for_device
-from hwmodels.label import SCORE_BITS, with_label_select
-from hwmodels.ops import LabelSelect, MatVec, Network, Pad, ShapeError, with_zeros
+from hwmodels.ops import LabelSelect, MatVec, Network, Pad, Pool, ShapeError, with_zeros
 from hwmodels.options import CostModel, CostOptions, UnitStyle
 from hwmodels.primitives.carry import carry_blocks
 from hwmodels.primitives.cost import BandKind
@@ -149,6 +149,21 @@ def test_label_select_is_counted_where_it_is_asked_for(units_style) -> None:
     assert "the index of the largest score leaves the chip" in labelled.notes[1]
 
 
+@pytest.mark.parametrize(
+    ("activation", "least", "most"), [("uint8", 0, 0), ("int4", 5, 60), ("e2m1", 5, 60), ("int8", 20, 150)]
+)
+def test_pixels_are_brought_to_the_format_of_the_input(activation, least, most) -> None:
+    """By a table, thresholds or a constant scale, the same for all channels; uint8 needs nothing."""
+    network = residual_network()
+    numerics = numerics_of(network, "int4", activation)
+    bare, pixels = report(network, numerics), report(with_pixels(network, numerics), numerics)
+    lines = [line for line in pixels.lines if line.layer == "input.pixels"]
+    assert least <= sum(line.resources.lut for line in lines if "requantize" in line.component) <= most
+    assert bool(lines) == bool(least) == ("pixels arrive in 8 bits" in pixels.notes[1])
+    assert pixels.max_cycles == bare.max_cycles
+    assert pixels.cycles.get("input.pixels", 1024) == 32 * 32
+
+
 def test_what_cannot_have_labels_or_zeros_is_refused() -> None:
     network = residual_network()
     numerics = numerics_of(network, "int4", "uint4")
@@ -156,6 +171,10 @@ def test_what_cannot_have_labels_or_zeros_is_refused() -> None:
     for given, found in ((headless, "a Requantize"), (Network("none", ()), "ends in nothing")):
         with pytest.raises(CostError, match=found):
             with_label_select(given, numerics)
+    pooled = (Pool("pooled", 4, 4, 1, "average", "x"),)
+    for operators, found in ((pooled, "begins with pooled, a Pool"), ((), "begins with nothing")):
+        with pytest.raises(CostError, match=found):
+            with_pixels(Network("tail", operators), numerics)
     labelled, scored = with_label_select(network, numerics)
     with pytest.raises(CostError, match=r"head\.label is a LabelSelect"):
         report(labelled, scored, model=CostModel.FINN)
@@ -177,3 +196,12 @@ def test_zeros_stand_in_front_of_layers_without_window_too() -> None:
     made = report(network, numerics_of(network, "int4", "uint4"))
     assert made.cycles["one.padding"] in (36, 72)
     assert with_zeros(layer, 2, (6, 6), (0, 0, 0, 0)) == (layer,)
+
+
+def test_requantizers_behind_adds_pools_and_forks_keep_nothing_per_channel() -> None:
+    network = residual_network()
+    made = report(network, numerics_of(network, "int4", "uint4"))
+    for name in ("add.requantize", "pool.requantize", "a.duplicate.requantize"):
+        formulas = [line.formula for line in made.lines if line.layer == name and line.component == "requantize"]
+        assert formulas
+        assert not any("bias" in text or "for each of" in text for text in formulas)

@@ -9,6 +9,7 @@ from random_networks import folding_choices, networks, numerics
 
 from hwmodels.datapath import Multiplier
 from hwmodels.devices import get_device
+from hwmodels.ends import with_label_select, with_pixels
 from hwmodels.estimate import CostModel, CostOptions, estimate
 from hwmodels.ops import Folding, ShapeError, divisors
 from hwmodels.options import UnitStyle
@@ -62,6 +63,13 @@ def test_tables_equal_estimates_over_all_foldings() -> None:
         for bits in (16, 23)
     ]
     assert_equal_to_estimates(NETWORK, formats, CHOICES, DEVICE, None, 150, 0)
+
+
+def test_tables_equal_estimates_with_pixels_and_label() -> None:
+    formats = [numerics_of(NETWORK, *pair, 16) for pair in (("int4", "int4"), ("e2m1", "e3m2"))]
+    network, _ = with_label_select(with_pixels(NETWORK, formats[0]), formats[0])
+    scored = [with_label_select(NETWORK, each)[1] for each in formats]
+    assert_equal_to_estimates(network, scored, CHOICES, DEVICE, None, 40, 1)
 
 
 @pytest.mark.parametrize(
