@@ -3,7 +3,10 @@
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from networks import numerics_of, residual_network
+from random_networks import folding_choices, networks, numerics
 
 from hwmodels.calibration import fit_operators, operator_constants
 from hwmodels.calibration.operator_points import units
@@ -109,6 +112,18 @@ def test_zeros_are_never_slower_than_the_window_behind_them(cycles) -> None:
             assert made.cycles[op.name] <= made.max_cycles
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_zeros_slow_no_network_down(data) -> None:
+    """With any foldings the slowest operator is as slow as without them, since a window takes a cycle per pixel too."""
+    network = data.draw(networks())
+    formats, choices = data.draw(numerics(network, integers=False)), data.draw(folding_choices(network))
+    foldings = {name: data.draw(st.sampled_from(each)) for name, each in choices.items()}
+    with_them, without = (estimate(each, formats, foldings, PART) for each in (network, network.without(Pad)))
+    assert with_them.max_cycles == without.max_cycles
+    assert with_them.total.lut >= without.total.lut
+
+
 def test_the_fastest_accelerator_counts_the_cycles_of_its_zeros() -> None:
     network = residual_network()
     numerics = numerics_of(network, "int2", "uint2")
@@ -168,9 +183,9 @@ def test_what_cannot_have_labels_or_zeros_is_refused() -> None:
     network = residual_network()
     numerics = numerics_of(network, "int4", "uint4")
     headless = Network("headless", network.operators[:-1])
-    for given, found in ((headless, "a Requantize"), (Network("none", ()), "ends in nothing")):
+    for wrong, found in ((headless, "a Requantize"), (Network("none", ()), "ends in nothing")):
         with pytest.raises(CostError, match=found):
-            with_label_select(given, numerics)
+            with_label_select(wrong, numerics)
     pooled = (Pool("pooled", 4, 4, 1, "average", "x"),)
     for operators, found in ((pooled, "begins with pooled, a Pool"), ((), "begins with nothing")):
         with pytest.raises(CostError, match=found):
