@@ -36,7 +36,7 @@ from hwmodels.resources import Resources
 from hwmodels.rtl.lane import Lane, magnitude_bits
 from hwmodels.rtl.multiplier import TABLE_BITS
 from hwmodels.rtl.structure import Structure, unit_structure
-from hwmodels.synthesized_pairs import beyond_form, measured_pair
+from hwmodels.synthesized_pairs import beyond_form, has_mantissas, measured_pair
 
 FEWEST_INPUTS, MOST_INPUTS = 2, 6
 """Logic bits with fewer or more inputs count as these: a LUT6 reads six signals, and one of them alone is a wire."""
@@ -118,9 +118,8 @@ def dot_product_band(lane: Lane, lanes: int, bits: int, family: Family) -> Error
     # where little is left of a shifter, the mapper finds shortcuts that no count of bits foresees
     if 2 * lane.dropped > operands(weight, activation).product_bits:
         reasons.append("more than half of the product's bits dropped")
-    if not known:
-        floats = [fmt for fmt in (weight, activation) if isinstance(fmt, Minifloat)]
-        reasons += ["no mantissa"] * any(fmt.mantissa_bits == 0 for fmt in floats)
+    if not known and not has_mantissas((weight, activation)):
+        reasons.append("no mantissa")
     return band.extrapolated(", ".join(dict.fromkeys(reasons))) if reasons else band
 
 

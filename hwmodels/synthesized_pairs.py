@@ -24,6 +24,11 @@ KIND_STEPS = 2
 """Steps between an integer in two's complement and a minifloat of as many mantissa bits (chosen; 2 and 4 fit alike)."""
 
 
+def has_mantissas(pair: Pair) -> bool:
+    """Whether neither format is powers of two only: those are so small that their neighbours say little about them."""
+    return all(fmt.mantissa_bits > 0 for fmt in pair if isinstance(fmt, Minifloat))
+
+
 def coordinates(pair: Pair) -> NDArray[np.int64]:
     """Where a pair stands among others, shape (2, 4): kind, exponent bits, mantissa bits and sign of each format."""
     found = []

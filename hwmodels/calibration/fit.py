@@ -3,8 +3,8 @@
 Every pair of formats was synthesized at 8 lanes and P = 24, and what that unit has beyond the form is kept. So the form must
 say how other units of a pair differ from that one: the factors have the least squared relative error of these differences and
 of those units themselves, relative because a sweep compares ratios. Errors are stated on units that neither saw: other lanes,
-accumulators and overflow behaviours of known pairs, and new pairs, which are given what their nearest neighbours have (both
-cross-validated), and the table's test rows, drawn at random over formats, lanes, accumulators and overflow behaviours at once.
+accumulators and overflow behaviours of known pairs, and pairs left out, which are given what their nearest neighbours have
+(both cross-validated), and the table's test rows, drawn at random over formats, lanes, accumulators and overflow behaviours.
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ class Fit:
     test: Errors
     rank: float
     rows: int
+    known_rows: int
+    new_rows: int
     test_rows: int
 
 
@@ -113,7 +115,7 @@ def fit(rows: Sequence[Row]) -> Fit:
     """The factors that fit the rows to fit, and their errors; both families have the same LUTs, so one is fitted."""
     # imported here: the modules need the constants that this script writes
     from hwmodels.dot_product import features
-    from hwmodels.synthesized_pairs import coordinates, nearest
+    from hwmodels.synthesized_pairs import coordinates, has_mantissas, nearest
 
     rows = [row for row in rows if row.family == "xcup"]
     counts = [features(row.lane, row.lanes, row.structure) for row in rows]
@@ -145,16 +147,18 @@ def fit(rows: Sequence[Row]) -> Fit:
         kept = np.setdiff1d(np.flatnonzero(fitted), out)
         other_shapes[fold::FOLDS] = predicted(solve(of_form[kept], target[kept]))[out] - 1
     pairs = list(dict.fromkeys(row.pair for row in rows))
-    fold_of = np.array([pairs.index(row.pair) % FOLDS for row in rows])
+    pair_of = np.array([pairs.index(row.pair) for row in rows])
     stand_ins = np.array(list(references.values()))
     places = np.array([coordinates((row.weight, row.activation)) for row in rows])
     new = np.empty(len(rows))
     for fold in range(FOLDS):
-        kept = np.flatnonzero(fitted & (fold_of != fold))
+        kept = np.flatnonzero(fitted & (pair_of % FOLDS != fold))
         form = matrix @ solve(of_form[kept], target[kept])
-        beyond, others = (1 - form) * luts / lanes, stand_ins[fold_of[stand_ins] != fold]
-        for i in np.flatnonzero(fold_of == fold):
+        beyond = (1 - form) * luts / lanes
+        for i in np.flatnonzero(pair_of % FOLDS == fold):
+            others = stand_ins[pair_of[stand_ins] != pair_of[i]]
             new[i] = form[i] + beyond[others[nearest(places[i], places[others])]].mean() * lanes[i] / luts[i] - 1
+    judged = fitted & np.array([has_mantissas((row.weight, row.activation)) for row in rows])
     return Fit(
         factors={name: float(factor) for name, factor in zip(names, factors, strict=True)},
         pairs={
@@ -164,10 +168,12 @@ def fit(rows: Sequence[Row]) -> Fit:
             for i in references.values()
         },
         known_pair=Errors.of(other_shapes),
-        new_pair=Errors.of(new[fitted]),
+        new_pair=Errors.of(new[judged]),
         test=Errors.of(predicted(factors)[~fitted] - 1),
         rank=rank_correlation((predicted(factors) * luts)[~fitted], luts[~fitted]),
         rows=int(fitted.sum()),
+        known_rows=len(shapes),
+        new_rows=int(judged.sum()),
         test_rows=int((~fitted).sum()),
     )
 

@@ -64,8 +64,8 @@ def test_the_committed_constants_are_those_of_the_fit() -> None:
 
 def test_units_that_no_fit_saw() -> None:
     """The aims hold (median error of LUTs <= 2 %, 90th percentile <= 5 %, rank correlation >= 0.998): for other lanes,
-    accumulators and overflow behaviours of synthesized pairs, and for units drawn at random over everything at once inside
-    the stated range; others have bands that say so. Pairs that were left out come close."""
+    accumulators and overflow behaviours of synthesized pairs, for units drawn at random over everything at once inside
+    the stated range, and for pairs of formats with mantissas that were left out; others have bands that say so."""
     errors = {row: predicted(row) / row.luts - 1 for row in UNSEEN}
     overall = Errors.of(np.array(list(errors.values())))
     assert (overall.median, overall.p90) == pytest.approx(constants.TEST, abs=1e-3)
@@ -77,7 +77,7 @@ def test_units_that_no_fit_saw() -> None:
     assert inside.median <= 0.02
     assert inside.p90 <= 0.05 < outside.p90 < WIDENING * constants.KNOWN_PAIR[1]
     assert constants.NEW_PAIR[0] <= 0.02
-    assert constants.NEW_PAIR[1] <= 0.06
+    assert constants.NEW_PAIR[1] <= 0.05
     assert spearmanr([predicted(row) for row in UNSEEN], [row.luts for row in UNSEEN]).statistic >= 0.998
 
 
