@@ -20,6 +20,7 @@ from hwmodels.calibration import (
     fit_operators,
     fit_requantize,
     fit_segments,
+    fit_streams,
     fit_windows,
 )
 from hwmodels.calibration.regression import Errors
@@ -62,6 +63,9 @@ def others() -> Iterator[tuple[str, Errors, int]]:
     zeros, labels = fit_operators.fit_operators(fit_operators.read_operator_rows())
     yield "zero paddings (a dozen LUTs each)", zeros.test, zeros.test_rows
     yield "label select", labels.test, labels.test_rows
+    streams = fit_streams.fit_streams(fit_streams.read_stream_rows())
+    yield "FIFOs, width converters, forks, control of layers", streams.test, streams.test_rows
+    yield "memories in LUTs (derived)", streams.memories, streams.memory_rows
     windows = fit_windows.fit_windows(fit_windows.read_window_rows())
     yield "sliding-window generators, with the LUTs that store words", windows.test, windows.test_rows
 

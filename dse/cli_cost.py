@@ -69,7 +69,10 @@ def cost(
         float | None, typer.Option(help="Clock in MHz (default: 100 for finn, else the part's).")
     ] = None,
     units: Annotated[
-        UnitStyle, typer.Option(help="rtl: units as this project generates them; hls: as FINN's HLS library does.")
+        UnitStyle,
+        typer.Option(
+            help="rtl: built of what this project generates; hls: as FINN builds it, layers by its HLS library."
+        ),
     ] = UnitStyle.RTL,
     shell: Annotated[
         bool, typer.Option("--shell", help="Count what moves data on and off the chip (with --network).")

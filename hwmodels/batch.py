@@ -25,11 +25,10 @@ from hwmodels.formats import IntFormat
 from hwmodels.ops import Depthwise, Folding, MatVec
 from hwmodels.options import CostOptions, UnitStyle
 from hwmodels.primitives.cost import Cost
-from hwmodels.primitives.finn_stream import finn_window
+from hwmodels.primitives.finn_stream import finn_fifo, finn_width_converter, finn_window
 from hwmodels.primitives.hls import parallel_thresholds
 from hwmodels.primitives.memory import MemoryStyle, vivado_style
 from hwmodels.primitives.requantize import search_thresholds
-from hwmodels.primitives.stream import fifo, width_converter
 from hwmodels.report import CostError
 from hwmodels.resources import Resources
 from hwmodels.window_shape import WindowShape
@@ -91,9 +90,9 @@ def _costs(op: FinnOperator, device: Device, row: Mapping[str, str]) -> Iterable
             output = _format(parse_finn_type(row["odt"]))
             return [search_thresholds(op.activation.bits, output, op.channels, op.pe, family=family, capacity=capacity)]
         case Fifo():
-            return [fifo("FIFO", op.depth, op.width, _STYLES[op.ram_style], capacity)]
+            return [finn_fifo("FIFO", op.depth, op.width, _STYLES[op.ram_style], capacity)]
         case WidthConverter():
-            return [width_converter(op.in_width, op.out_width)]
+            return [finn_width_converter(op.in_width, op.out_width)]
         case _:
             raise CostError(f"the calibrated model has no row form of {type(op).__name__}; cost its network instead.")
 

@@ -18,16 +18,15 @@ from hwmodels.hls_unit import hls_costs
 from hwmodels.ops import Compute, Folding, MatMul, MatVec
 from hwmodels.options import CostOptions, OptionsError, UnitStyle
 from hwmodels.outer_stage import inner_unit
-from hwmodels.primitives.cost import Cost, ceil_div, ceil_log2, uncalibrated
-from hwmodels.primitives.memory import MemoryStyle, memory
+from hwmodels.primitives.cost import Cost, ceil_div
+from hwmodels.primitives.memory import Access, MemoryStyle, memory
 from hwmodels.primitives.operands import dropped_bits, operands
 from hwmodels.primitives.scale import PO2_SCALE_BITS, SCALE_BITS
+from hwmodels.primitives.stream import unit_control
 from hwmodels.resources import Resources
 from hwmodels.rtl.structure import pipeline_bits
 from hwmodels.segment import segment_sum_bits
 from hwmodels.segment_cost import segment_costs, segment_cycles, segment_products, segments_per_cycle
-
-_CONTROL_BASE = 40  # LUT and FF of handshakes and the state machine (assumed)
 
 
 def sum_bits(op: Compute, datapath: Datapath) -> int:
@@ -71,8 +70,8 @@ def compute_costs(
     folds = op.rows // folding.pe
     if isinstance(op, MatVec) and folds > 1:
         width, depth = folding.simd * datapath.activation.bits, op.cols // folding.simd
-        costs.append(memory("input buffer", width, depth, MemoryStyle.AUTO, device.resources))
-    costs.append(_control(op, folding))
+        costs.append(memory("input buffer", width, depth, MemoryStyle.AUTO, device.resources, Access.PASS))
+    costs.append(unit_control(op.cols // folding.simd, folds, isinstance(op, MatVec)))
     return tuple(costs)
 
 
@@ -118,7 +117,8 @@ def _matrix_memory(op: Compute, datapath: Datapath, folding: Folding, device: De
         style = style if op.cached else MemoryStyle.AUTO
     values = folding.pe * folding.simd
     depth = op.rows * op.cols // values * copies
-    return memory(component, values * datapath.weight.bits, depth, style, device.resources)
+    access = Access.TWO_PORTS if isinstance(op, MatMul) else Access.READ
+    return memory(component, values * datapath.weight.bits, depth, style, device.resources, access, device.family.value)
 
 
 def _stored_scales(op: MatMul, datapath: Datapath, device: Device) -> Cost:
@@ -130,13 +130,5 @@ def _stored_scales(op: MatMul, datapath: Datapath, device: Device) -> Cost:
     tokens = op.cols if datapath.activation.scaling.granularity is Granularity.CHANNEL else op.rows
     width = SCALE_BITS if datapath.weight.scaling.kind is ScaleKind.FLOAT else PO2_SCALE_BITS
     depth = tokens * op.matrices * (1 if op.cached else 2)
-    return memory("scale memory", width, depth, MemoryStyle.AUTO, device.resources)
-
-
-def _control(op: Compute, folding: Folding) -> Cost:
-    """Counters over inputs, rows and weight words, and handshakes: 2 LUT and a flip-flop per counter bit, 40 besides."""
-    synapse, neuron = op.cols // folding.simd, op.rows // folding.pe
-    counters = ceil_log2(synapse) + ceil_log2(neuron) + ceil_log2(synapse * neuron)
-    resources = Resources(lut=_CONTROL_BASE + 2 * counters, ff=_CONTROL_BASE + counters)
-    formula = f"{_CONTROL_BASE} + 2 * {counters} counter bits"
-    return Cost("control", resources, formula, "assumed (FINN's HLS units have about 180 LUT)", uncalibrated("assumed"))
+    two, family = Access.TWO_PORTS, device.family.value
+    return memory("scale memory", width, depth, MemoryStyle.AUTO, device.resources, two, family)

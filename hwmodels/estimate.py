@@ -119,7 +119,7 @@ def _costs(part: Component | Waiting, wiring: Wiring) -> tuple[Cost, ...]:
         return part.costs.only
     lead = max(0, *(lead.offset for lead in part.leads))
     words = waiting_words(lead, part.words.only, wiring.interval.only)
-    return (waiting_fifo(words, part.width.only, wiring.device),)
+    return (waiting_fifo(words, part.width.only, wiring.device, wiring.options.units),)
 
 
 def estimate_operator(

@@ -161,7 +161,7 @@ def folding_problem(
             least = max(0, *(lead.least for lead in part.leads))
             costs = derive(
                 lambda width, words, interval, least=least: (
-                    waiting_fifo(waiting_words(least, words, interval), width, device),
+                    waiting_fifo(waiting_words(least, words, interval), width, device, options.units),
                 ),
                 part.width,
                 part.words,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hwmodels.devices import Device
 from hwmodels.moments import Delay, Latest, Lead, Moment
+from hwmodels.options import UnitStyle
 from hwmodels.primitives.cost import Cost
 from hwmodels.primitives.stream import MINIMUM_DEPTH, SRL_WORDS
 from hwmodels.report import CostError
@@ -141,7 +142,7 @@ class WaitingTable:
     :func:`hwmodels.primitives.stream.fifo`), so there is a row for every number of shift registers that occurs.
     """
 
-    def __init__(self, waiting: Waiting, clock: Clock, device: Device) -> None:
+    def __init__(self, waiting: Waiting, clock: Clock, device: Device, units: UnitStyle) -> None:
         width = waiting.width.distinct
         words, most = numbers(waiting.words), max(lead.most for lead in waiting.leads)
         if most * int(words.rows.max()) >= _MOST_INT:
@@ -149,7 +150,8 @@ class WaitingTable:
                 f"streams must wait for a time that hardware can have, but {waiting.layer} may wait {most} cycles for its "
                 f"second stream with {words.rows.max()} words per frame."
             )
-        self._waiting, self._clock, self._device, self._widths = waiting, clock, device, width.values
+        self._waiting, self._clock, self._widths = waiting, clock, width.values
+        self._device, self._units = device, units
         self._width, self._words = Table.of(width, np.arange(len(width.values))), words
         self._rows = np.full((0, len(NAMES)), np.nan)
 
@@ -167,7 +169,8 @@ class WaitingTable:
         if unknown.any():
             for key in np.unique(keys[unknown]).tolist():
                 count, width = divmod(key, len(self._widths))
-                cost = waiting_fifo(max(SRL_WORDS * count - MINIMUM_DEPTH, 0), self._widths[width], self._device)
+                held = max(SRL_WORDS * count - MINIMUM_DEPTH, 0)
+                cost = waiting_fifo(held, self._widths[width], self._device, self._units)
                 self._rows[key] = resource_row((cost,))
             rows = self._rows.take(keys, axis=0, mode="clip")
         return rows

@@ -91,7 +91,9 @@ class CostTables:
         self._tables = added(
             Table.of(part.costs, rows[id(part.costs.values)]) for part in parts if isinstance(part, Component)
         )
-        self._waiting = [WaitingTable(part, clock, device) for part in parts if isinstance(part, Waiting)]
+        self._waiting = [
+            WaitingTable(part, clock, device, options.units) for part in parts if isinstance(part, Waiting)
+        ]
         self._interval = numbers(wiring.interval)
         self._slowest = wiring.slowest
 

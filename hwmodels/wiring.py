@@ -40,9 +40,11 @@ from hwmodels.ops import (
     Table,
     Window,
 )
+from hwmodels.options import UnitStyle
 from hwmodels.pacing import Pacing, require_choices
 from hwmodels.primitives.cost import Cost
 from hwmodels.primitives.dsp_packing import DspBlock
+from hwmodels.primitives.finn_stream import finn_fifo, finn_width_converter
 from hwmodels.primitives.hls import parallel_thresholds
 from hwmodels.primitives.memory import MemoryStyle
 from hwmodels.primitives.requantize import Rescale
@@ -140,7 +142,8 @@ class Wiring(Pacing):
         self, producer: Operator, consumer: Operator, leads: tuple[Lead, ...], stored: bool
     ) -> Iterator[Component | Waiting]:
         """The FIFO (at the narrower side) and the width converter of one edge."""
-        stream, capacity = self._output(producer), self.device.resources
+        stream = self._output(producer)
+        convert = finn_width_converter if self.options.units is UnitStyle.HLS else width_converter
         width = derive(mul, stream.lanes, stream.bits)
         wanted = width if stored else derive(mul, self._input_lanes(consumer), stream.bits)
         fused = isinstance(consumer, Requantize) or isinstance(producer, Window)
@@ -152,11 +155,11 @@ class Wiring(Pacing):
             else:
                 yield Component(
                     consumer.name,
-                    derive(lambda bits: (fifo("FIFO", MINIMUM_DEPTH, bits, MemoryStyle.AUTO, capacity),), narrow),
+                    derive(lambda bits: (waiting_fifo(0, bits, self.device, self.options.units),), narrow),
                 )
         yield Component(
             consumer.name,
-            derive(lambda given, taken: () if given == taken else (width_converter(given, taken),), width, wanted),
+            derive(lambda given, taken: () if given == taken else (convert(given, taken),), width, wanted),
         )
 
     def _operator(self, op: Operator) -> Varying[Costs]:
@@ -254,7 +257,9 @@ def waiting_words(lead: Whole, words: Whole, interval: Whole) -> Whole:
     return -(-lead * words // interval)
 
 
-def waiting_fifo(words: int, width: int, device: Device) -> Cost:
-    """The FIFO in which `words` words of `width` bits wait."""
+def waiting_fifo(words: int, width: int, device: Device, units: UnitStyle) -> Cost:
+    """The FIFO in which `words` words of `width` bits wait: this project's, or FINN's (hls)."""
     name = "residual FIFO" if words else "FIFO"
-    return fifo(name, MINIMUM_DEPTH + words, width, MemoryStyle.AUTO, device.resources)
+    return (finn_fifo if units is UnitStyle.HLS else fifo)(
+        name, MINIMUM_DEPTH + words, width, MemoryStyle.AUTO, device.resources
+    )

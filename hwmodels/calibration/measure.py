@@ -30,6 +30,7 @@ TABLES: Mapping[str, str] = {
     "elementwise_units": "hwmodels.calibration.elementwise_points",
     "segment_units": "hwmodels.calibration.segment_points",
     "operator_units": "hwmodels.calibration.operator_points",
+    "stream_units": "hwmodels.calibration.stream_points",
     "window_units": "hwmodels.calibration.window_points",
 }
 """The module that lists the points of each table: its function ``points()`` returns them."""

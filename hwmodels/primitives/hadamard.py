@@ -12,10 +12,10 @@ from functools import lru_cache
 from hwmodels.calibration import hadamard_constants as constants
 from hwmodels.formats import ElementFormat, IntFormat
 from hwmodels.primitives.carry import carry_blocks
-from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div, ceil_log2
+from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_log2
 from hwmodels.primitives.elementwise import to_fixed_point
+from hwmodels.primitives.memory import shift_register_luts
 from hwmodels.primitives.operands import fixed_point_bits, integer_grid
-from hwmodels.primitives.stream import SRL_WORDS
 from hwmodels.resources import Resources
 from hwmodels.rtl.hadamard import HadamardUnit
 from hwmodels.rtl.hadamard_structure import hadamard_structure
@@ -23,7 +23,6 @@ from hwmodels.rtl.hadamard_structure import hadamard_structure
 COUNTER_LUTS = 2
 """LUTs per bit of the counter of words: the counter, and which half of a group each stage is in (read off the table)."""
 
-_SHORT_SRL_WORDS = 16
 _REGISTER_WORDS = 2
 _CONTROL_LUTS = 16  # handshake (assumed)
 _SOURCE = "hwmodels.rtl.hadamard_structure, derived; delays UG574, chapter 2; handshake assumed"
@@ -42,7 +41,7 @@ def delay_line(words: int, bits: int) -> Resources:
     """
     if words <= _REGISTER_WORDS:
         return Resources(ff=words * bits)
-    return Resources(lut=ceil_div(bits, 2) if words <= _SHORT_SRL_WORDS else bits * ceil_div(words, SRL_WORDS))
+    return Resources(lut=shift_register_luts(bits, words))
 
 
 def rotation_lanes(channels: int, block: int) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from math import inf
 
+from hwmodels.calibration import stream_constants as constants
 from hwmodels.errors import BitfrontError
 from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div, multiplexer_luts, uncalibrated
 from hwmodels.primitives.shell import weight_dma
@@ -45,6 +46,7 @@ LUT_PRICE = 2
 """How much dearer a share of the LUTs is than the same share of the block memories, which nothing else needs (assumed)."""
 
 _BRAM_BAND = ErrorBand(BandKind.MEASURED, "vivado_*.csv: twelve weight memories of two accelerators", 0.0, 0.0)
+_LUTRAM_BAND = ErrorBand(BandKind.MEASURED, constants.MEMORY_BASIS, *constants.MEMORIES)
 _BRAM_SOURCE = "Vivado's aspect rule, read off FINN's CNV w1a1 after implementation; shapes UG573, table 1-10"
 
 
@@ -80,10 +82,12 @@ def lutram(width: int, depth: int) -> int:
 def lutram_two_ports(width: int, depth: int, family: str) -> int:
     """LUT6 for `depth` words of `width` bits as distributed memory that is written and read at different addresses.
 
-    A column of 64 words takes a LUT6 per bit, and one per group that holds the address of writing: seven bits of UltraScale+
-    (RAM64M8), three of 7 series (RAM64M). Derived (UG574 and UG474, chapter 2).
+    A column of 64 words takes a LUT6 per bit (of 32 words, per two bits), and one per group that holds the address of writing:
+    of seven LUTs in UltraScale+ (RAM64M8, RAM32M16), of three in 7 series (RAM64M, RAM32M). Derived (UG574 and UG474, chapter 2).
     """
-    return ceil_div(depth, COLUMN_WORDS) * (width + ceil_div(width, 3 if family == "xc7" else 7))
+    group = 3 if family == "xc7" else 7
+    luts = ceil_div(width, 2) if depth <= COLUMN_WORDS // 2 else width
+    return ceil_div(depth, COLUMN_WORDS) * (luts + ceil_div(luts, group))
 
 
 def lutram_columns(width: int, columns: int) -> int:
@@ -96,12 +100,45 @@ def shift_register_luts(bits: int, words: int) -> int:
     return ceil_div(bits, 2) if words <= 16 else bits * ceil_div(words, 32)
 
 
+class Access(StrEnum):
+    """How a memory is used: only read; read where it is written, what is written being what is read; or both at two places."""
+
+    READ = "rom"
+    PASS = "single"
+    TWO_PORTS = "dual"
+
+
+def memory_luts(access: Access, width: int, depth: int, family: str) -> int:
+    """LUT6 of a memory in LUTs, with what selects among its columns. Derived, and compared with synthesized ones."""
+    columns = ceil_div(depth, COLUMN_WORDS)
+    match access:
+        case Access.READ:
+            return lutram(width, depth)
+        case Access.PASS:
+            # two bits share the LUT that passes on what is written
+            return lutram(width, depth) + ceil_div(width, 2)
+        case Access.TWO_PORTS:
+            return lutram_two_ports(width, depth, family) + lutram_columns(width, columns)
+
+
+_LUTRAM_SOURCE = "derived from the LUT6 (UG574, chapter 2), compared with synthesis"
+
+
 @lru_cache(maxsize=8192)
-def memory(component: str, width: int, depth: int, style: MemoryStyle, capacity: Resources) -> Cost:
+def memory(
+    component: str,
+    width: int,
+    depth: int,
+    style: MemoryStyle,
+    capacity: Resources,
+    access: Access = Access.READ,
+    family: str = "xcup",
+) -> Cost:
     """A memory of `depth` words of `width` bits.
 
     Args:
         component: its name in the report.
+        access, family: how it is used, and of which family the part is, which makes a difference for two ports.
         capacity: of the part; auto compares prices on it, and a part without URAM builds none.
 
     Raises:
@@ -110,14 +147,13 @@ def memory(component: str, width: int, depth: int, style: MemoryStyle, capacity:
     if style is MemoryStyle.URAM and not capacity.uram:
         raise MemoryStyleError(f"{component} can only be kept in URAM on a part that has it; use bram, lutram or auto.")
     if style is MemoryStyle.AUTO:
-        style = _cheapest(width, depth, capacity)
+        style = _cheapest(width, depth, capacity, memory_luts(access, width, depth, family))
     size = f"{depth} words x {width} bits"
     match style:
         case MemoryStyle.LUTRAM:
-            lut = lutram(width, depth)
+            lut = memory_luts(access, width, depth, family)
             formula = f"{size} in LUT6 (64x1 or 32x2 each): {lut}"
-            band = uncalibrated("derived from the LUT6's size")
-            return Cost(component, Resources(lut=lut, ff=width), formula, "UG574, chapter 2", band)
+            return Cost(component, Resources(lut=lut, ff=width), formula, _LUTRAM_SOURCE, _LUTRAM_BAND)
         case MemoryStyle.URAM:
             blocks = uram(width, depth)
             formula = f"{size}: ceil({width}/72) * ceil({depth}/4096) URAM = {blocks}"
@@ -151,10 +187,10 @@ def price(resources: Resources, capacity: Resources) -> float:
     return sum(used / held if held else inf for used, held in shares if used)
 
 
-def _cheapest(width: int, depth: int, capacity: Resources) -> MemoryStyle:
+def _cheapest(width: int, depth: int, capacity: Resources, luts: int) -> MemoryStyle:
     """The style with the lowest price; LUTRAM before BRAM before URAM if equal."""
     candidates = {
-        MemoryStyle.LUTRAM: Resources(lut=lutram(width, depth)),
+        MemoryStyle.LUTRAM: Resources(lut=luts),
         MemoryStyle.BRAM: Resources(bram18=bram18(width, depth)),
         MemoryStyle.URAM: Resources(uram=uram(width, depth)),
     }

@@ -13,7 +13,7 @@ from hwmodels.devices import get_device
 from hwmodels.formats import ElementFormat
 from hwmodels.primitives.cost import BandKind
 from hwmodels.primitives.elementwise import add, pool
-from hwmodels.primitives.finn_stream import finn_window
+from hwmodels.primitives.finn_stream import finn_fifo, finn_width_converter, finn_window
 from hwmodels.primitives.memory import MemoryStyle, memory, price, vivado_style
 from hwmodels.primitives.requantize import Rescale, requantize, search_thresholds
 from hwmodels.primitives.scale import scale_slices
@@ -86,7 +86,7 @@ CONVERTERS = {
 @pytest.mark.parametrize("number", CONVERTERS)
 def test_width_converter_after_implementation(number: int) -> None:
     measured = POST_SYNTH["other_post_synth"][f"{PREFIX}StreamingDataWidthConverter_rtl_{number}"]
-    cost = width_converter(*CONVERTERS[number])
+    cost = finn_width_converter(*CONVERTERS[number])
     assert cost.resources.ff == measured["FF"]
     assert abs(cost.resources.lut - measured["LUT"]) <= 2
     assert cost.band.kind is BandKind.MEASURED
@@ -100,7 +100,7 @@ FIFOS = {0: 24, 1: 32, 2: 32, 3: 32, 4: 32, 5: 8}
 def test_fifo_after_implementation_lies_within_the_stated_band(number: int) -> None:
     measured = POST_SYNTH["other_post_synth"][f"{PREFIX}StreamingFIFO_rtl_{number}"]
     width = FIFOS[number]
-    cost = fifo("FIFO", 32 * (measured["SRL"] // width), width, MemoryStyle.LUTRAM, CAPACITY)
+    cost = finn_fifo("FIFO", 32 * (measured["SRL"] // width), width, MemoryStyle.LUTRAM, CAPACITY)
     assert cost.band.p90 is not None
     assert abs(cost.resources.lut / measured["LUT"] - 1) <= cost.band.p90
     assert cost.resources.ff == measured["FF"]
@@ -113,11 +113,11 @@ def test_least_fifos_after_implementation() -> None:
         rows = [row for row in csv.DictReader(file) if row["op"] == "StreamingFIFO_rtl" and row["depth"] == "2"]
     assert len(rows) == 6
     for row in rows:
-        resources = fifo("FIFO", 2, int(row["width"]), MemoryStyle.AUTO, CAPACITY).resources
+        resources = finn_fifo("FIFO", 2, int(row["width"]), MemoryStyle.AUTO, CAPACITY).resources
         assert abs(resources.lut - int(row["measured_lut"])) <= 1
         assert abs(resources.ff - int(row["measured_ff"])) <= 1
     measured = POST_SYNTH["other_post_synth"][f"{PREFIX}StreamingFIFO_rtl_6"]
-    least = fifo("FIFO", 2, 1, MemoryStyle.AUTO, CAPACITY).resources
+    least = finn_fifo("FIFO", 2, 1, MemoryStyle.AUTO, CAPACITY).resources
     assert (measured["LUT"] - least.lut, measured["FF"] - least.ff) == (6, 4)
 
 
@@ -144,7 +144,9 @@ def test_deeper_and_wider_fifos_cost_more(width: int, depth: int) -> None:
         return fifo("FIFO", words, bits, MemoryStyle.LUTRAM, CAPACITY).resources.lut
 
     assert 0 < luts(depth, width) <= luts(depth + 1, width)
-    assert luts(depth, width) < luts(depth, width + 1)
+    # two bits of a multiplexer share a LUT
+    assert luts(depth, width) <= luts(depth, width + 1)
+    assert luts(depth, width) < luts(depth, width + 2)
 
 
 elements = st.sampled_from([*integers(), *minifloats()])
