@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hwmodels.formats import ElementFormat
 from workloads.fake_quant import neighbours, round_in_place
+from workloads.problem import Problem
 
 ZETA, GAMMA = 1.1, -0.1
 """The rectified sigmoid's stretch (the paper's)."""
@@ -35,19 +35,13 @@ REGULARIZER = 1.0
 digits-resnet have the least errors from 0.3 on)."""
 
 
-def adaround(weight: Tensor, statistics: Tensor, cross: Tensor, scale: Tensor, fmt: ElementFormat) -> Tensor:
-    """The values that learned rounding gives: elements of `fmt` times `scale`, shape and type of `weight`.
+def adaround(problem: Problem) -> Tensor:
+    """The values that learned rounding gives: elements of the format times the scale, shape and type of the weights.
 
-    A row whose squared error is larger than that of rounding to nearest is rounded to nearest.
-
-    Args:
-        weight: (problems, rows, cols).
-        statistics: Y Y^T of :func:`workloads.gptq.hessian`, (problems, cols, cols).
-        cross: Y X^T, on the same samples.
-        scale: float32, broadcastable to `weight`.
-        fmt: format of the weights.
+    A row whose squared error is larger than that of rounding to nearest is rounded to nearest. AXE's constraints are not kept.
     """
-    scales = scale.expand_as(weight)
+    weight, statistics, cross, fmt = problem.weight, problem.statistics, problem.compared, problem.format
+    scales = problem.scale.expand_as(weight)
     y = weight / scales
     low, high = neighbours(y, fmt)
     gap = (high - low) * scales

@@ -12,34 +12,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hwmodels.formats import ElementFormat
-from workloads.gptq import Columns, MakeBudget, descending, reordered
+from workloads.gptq import Columns, descending, reordered
+from workloads.problem import Problem
 
 
-def gpfq(
-    weight: Tensor,
-    statistics: Tensor,
-    cross: Tensor,
-    scale: Tensor,
-    fmt: ElementFormat,
-    make_budget: MakeBudget | None = None,
-) -> Tensor:
-    """The values that GPFQ rounds weights to: elements of `fmt` times `scale`, shape and type of `weight`.
-
-    Args:
-        weight: (problems, rows, cols).
-        statistics: Y Y^T of :func:`workloads.gptq.hessian`, (problems, cols, cols).
-        cross: Y X^T, on the same samples.
-        scale: float32, broadcastable to `weight`.
-        fmt: format of the weights.
-        make_budget: AXE's constraints.
-    """
-    power = statistics.diagonal(dim1=1, dim2=2)
-    dead = power == 0
+def gpfq(problem: Problem) -> Tensor:
+    """The values that GPFQ rounds weights to: elements of the format times the scale, shape and type of the weights."""
+    power = problem.statistics.diagonal(dim1=1, dim2=2)
     order = descending(power)
-    used = weight.masked_fill(dead[:, None], 0.0)  # what never sees an input but zero
-    columns = Columns(used, scale, fmt, order, make_budget)
-    share = torch.where(dead, 0.0, 1 / power).gather(1, order)[:, :, None]
-    columns.left.copy_((reordered(cross, order) * share).tril().bmm(columns.take(weight)))
-    columns.round((reordered(statistics, order) * share).tril(-1).transpose(1, 2), of_error=False)
+    columns = Columns(problem, order)
+    share = torch.where(power == 0, 0.0, 1 / power).gather(1, order)[:, :, None]
+    columns.left.copy_((reordered(problem.compared, order) * share).tril().bmm(columns.take(problem.weight)))
+    columns.round((reordered(problem.statistics, order) * share).tril(-1).transpose(1, 2), of_error=False)
     return columns.rounded()

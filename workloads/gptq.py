@@ -8,16 +8,14 @@ GPFQ and Qronos (:mod:`workloads.gpfq`, :mod:`workloads.qronos`) round their col
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import repeat
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from hwmodels.formats import ElementFormat
-from workloads.axe import Budget
 from workloads.fake_quant import round_in_place
+from workloads.problem import Problem
 
 BLOCKS = 100
 """Column blocks between two full updates of the remaining weights (Brevitas' default; codes do not depend on it)."""
@@ -26,10 +24,6 @@ DAMPING = 0.01
 """Of the mean diagonal, added to the Hessian's diagonal (Brevitas' and the authors' default)."""
 
 _STABILIZER = 1e4  # factor during the second Cholesky decomposition (as in Brevitas)
-
-
-MakeBudget: TypeAlias = Callable[[Tensor], Budget]
-"""AXE's constraints on the codes of the float weights that it is given, (problems, rows, cols)."""
 
 
 class SingularError(ValueError):
@@ -61,36 +55,22 @@ def hessian(views: Iterable[Tensor], problems: int, cols: int, others: Iterable[
     return total
 
 
-def gptq(
-    weight: Tensor,
-    statistics: Tensor,
-    scale: Tensor,
-    fmt: ElementFormat,
-    make_budget: MakeBudget | None = None,
-) -> Tensor:
-    """The values that GPTQ rounds weights to: elements of `fmt` times `scale`, shape and type of `weight`.
+def gptq(problem: Problem) -> Tensor:
+    """The values that GPTQ rounds weights to: elements of the format times the scale, shape and type of the weights.
 
     Columns are taken in the order of their inputs' power, the largest first: better than in order at 2 and 3 bits (measured).
-
-    Args:
-        weight: (problems, rows, cols).
-        statistics: the Hessian of :func:`hessian`, (problems, cols, cols).
-        scale: float32, broadcastable to `weight`.
-        fmt: format of the weights.
-        make_budget: AXE's constraints.
 
     Raises:
         SingularError: the Hessian has no inverse.
     """
+    statistics = problem.statistics
     power = statistics.diagonal(dim1=1, dim2=2)
     dead = power == 0
-    order = descending(power.where(~dead, torch.ones(())))
-    ordered = reordered(statistics + torch.diag_embed(dead.to(statistics.dtype)), order)
+    columns = Columns(problem, descending(power.where(~dead, torch.ones(()))))
+    ordered = reordered(statistics + torch.diag_embed(dead.to(statistics.dtype)), columns.order)
     diagonal = ordered.diagonal(dim1=1, dim2=2)
     diagonal += DAMPING * diagonal.mean(dim=1, keepdim=True)
-    used = weight.masked_fill(dead[:, None], 0.0)  # what never sees an input but zero
-    columns = Columns(used, scale, fmt, order, make_budget)
-    columns.left.copy_(columns.take(used))
+    columns.left.copy_(columns.take(columns.used))
     columns.round(inverse_factor(ordered))
     return columns.rounded()
 
@@ -99,26 +79,20 @@ class Columns:
     """The weights of a layer while they are rounded column by column: what is wanted of the rest, and what was chosen.
 
     Args:
-        weight: (problems, rows, cols); of what never sees an input, zero. For AXE only.
-        scale: float32, broadcastable to `weight`.
-        fmt: format of the weights.
+        problem: the weights.
         order: in which columns are rounded, (problems, cols).
-        make_budget: AXE's constraints.
+
+    Attributes:
+        used: the weights, but zero where they never see an input but zero.
     """
 
-    def __init__(
-        self,
-        weight: Tensor,
-        scale: Tensor,
-        fmt: ElementFormat,
-        order: Tensor,
-        make_budget: MakeBudget | None,
-    ) -> None:
+    def __init__(self, problem: Problem, order: Tensor) -> None:
+        weight, dead = problem.weight, problem.statistics.diagonal(dim1=1, dim2=2) == 0
         # one row per column of weights: what is read and written together lies together
         self._along = order[:, :, None].expand(-1, -1, weight.shape[1])
-        self._order, self._format = order, fmt
-        self._budget = None if make_budget is None else make_budget(weight)
-        self._scales = self.take(scale.expand_as(weight))
+        self.order, self.used, self._format = order, weight.masked_fill(dead[:, None], 0.0), problem.format
+        self._budget = None if problem.budget is None else problem.budget(self.used)
+        self._scales = self.take(problem.scale.expand_as(weight))
         self.left = torch.empty_like(self._scales)
         self._rounded = torch.empty_like(self._scales)
 
@@ -130,10 +104,10 @@ class Columns:
         """Round column i of the order to what is wanted of it; returns both, AXE's cut of what is wanted included."""
         wanted, scale = self.left[:, i], self._scales[:, i]
         if self._budget is not None:
-            wanted = self._budget.constrain(wanted, scale, self._order[:, i])
+            wanted = self._budget.constrain(wanted, scale, self.order[:, i])
         code = round_in_place(wanted / scale, self._format)
         if self._budget is not None:
-            self._budget.spend(code, self._order[:, i])
+            self._budget.spend(code, self.order[:, i])
         self._rounded[:, i] = value = code * scale
         return wanted, value
 

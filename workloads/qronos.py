@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hwmodels.formats import ElementFormat
-from workloads.gptq import Columns, MakeBudget, SingularError, descending, inverse_factor, reordered
+from workloads.gptq import Columns, SingularError, descending, inverse_factor, reordered
+from workloads.problem import Problem
 
 DAMPING = 1e-6
 """Of the largest eigenvalue, added to the diagonal (Brevitas' and the authors' default)."""
@@ -20,34 +20,16 @@ DAMPING = 1e-6
 _POWER_STEPS = 30  # of the power iteration (as in Brevitas)
 
 
-def qronos(
-    weight: Tensor,
-    statistics: Tensor,
-    cross: Tensor,
-    scale: Tensor,
-    fmt: ElementFormat,
-    make_budget: MakeBudget | None = None,
-) -> Tensor:
-    """The values that Qronos rounds weights to: elements of `fmt` times `scale`, shape and type of `weight`.
-
-    Args:
-        weight: (problems, rows, cols).
-        statistics: Y Y^T of :func:`workloads.gptq.hessian`, (problems, cols, cols).
-        cross: Y X^T, on the same samples.
-        scale: float32, broadcastable to `weight`.
-        fmt: format of the weights.
-        make_budget: AXE's constraints.
+def qronos(problem: Problem) -> Tensor:
+    """The values that Qronos rounds weights to: elements of the format times the scale, shape and type of the weights.
 
     Raises:
         SingularError: the damped statistics have no inverse.
     """
-    power = statistics.diagonal(dim1=1, dim2=2)
-    dead = power == 0
-    order = descending(power)
-    used = weight.masked_fill(dead[:, None], 0.0)  # what never sees an input but zero
-    columns = Columns(used, scale, fmt, order, make_budget)
-    moments, mixed = reordered(statistics, order), reordered(cross, order)
-    wanted, kept = columns.take(weight), columns.take(used)
+    order = descending(problem.statistics.diagonal(dim1=1, dim2=2))
+    columns = Columns(problem, order)
+    moments, mixed = reordered(problem.statistics, order), reordered(problem.compared, order)
+    wanted, kept = columns.take(problem.weight), columns.take(columns.used)
     # the first column: all sums of the float network, less those of the other columns as they are
     share = 1 / moments[:, :1, :1].where(moments[:, :1, :1] != 0, torch.inf)
     columns.left[:, :1] = (mixed[:, :1].bmm(wanted) - moments[:, :1, 1:].bmm(kept[:, 1:])) * share

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from hwmodels.accumulator import AccumulatorError, Codes, DotRange, dot_range
-from hwmodels.codec import quantize as quantize_values
 from hwmodels.datapath import Overflow, ScaleKind, TensorQuant
 from hwmodels.ops import LayerNumerics, Numerics
 from workloads.accumulation import overflowing
@@ -24,17 +21,18 @@ from workloads.calibration import Observed, SiteScale, activation_scale, observe
 from workloads.fake_quant import DynamicFakeQuant, FakeQuant, HeadFakeQuant
 from workloads.float_walk import float_means, walk_float
 from workloads.graph import PlanError
-from workloads.matrices import as_problems, layer_hessian, matrix_to_weight, problem_scales, weight_to_matrix
+from workloads.matrices import as_problems, layer_hessian, problem_scales, weight_to_matrix
 from workloads.network import Template, make_template, with_parameters
 from workloads.numerics import NumericsSpec
 from workloads.plan import Layer, Plan
 from workloads.prepare import prepare
-from workloads.qsnr import qsnr_db
+from workloads.problem import Problem
 from workloads.quantized import LayerResult, QuantizedModel
 from workloads.recipes import Preparation, Recipe, Step
+from workloads.rounded import Rounded, float_weight, on_grid
 from workloads.scale_rule import MSE, ScaleRule
-from workloads.scales import Scales, expand, to_codes, weight_scales
-from workloads.steps import Problem, apply_steps, choose_codes, keeps_rounded_codes
+from workloads.scales import Scales, weight_scales
+from workloads.steps import apply_steps, choose_codes, keeps_rounded_codes
 
 __all__ = ["Engine", "LayerResult", "QuantizedModel", "quantize"]
 
@@ -46,16 +44,6 @@ def quantize(model: nn.Module, plan: Plan, spec: NumericsSpec, calibration_image
         As :class:`Engine` and its :meth:`Engine.quantize`.
     """
     return Engine(model, plan, calibration_images, Cache(0)).quantize(spec)
-
-
-@dataclass(frozen=True, eq=False)
-class Rounded:
-    """Weights of a layer on their grid: codes, scale, and values in the shape of the layer's parameter."""
-
-    codes: Codes
-    scale: Scales
-    values: Tensor
-    qsnr_db: float
 
 
 class Engine:
@@ -161,7 +149,7 @@ class Engine:
 
         def make() -> Rounded:
             matrix = weight_matrix(self.plan, layer)
-            return self._on_grid(layer, quant, weight_scales(matrix, quant, rule), matrix)
+            return on_grid(self.plan, layer, quant.format, weight_scales(matrix, quant, rule), matrix)
 
         return self.cache.get(("rtn", layer.name, quant, rule), make)
 
@@ -175,10 +163,11 @@ class Engine:
 
         def choose(layer: Layer, statistics: Tensor) -> None:
             quant, scale = quants[layer.name], nearest[layer.name].scale
-            weight, wide = self._weight(layer), problem_scales(scale, layer)
-            problem = Problem(as_problems(weight_to_matrix(weight), layer), statistics, None, wide, quant.format)
+            weight, wide = float_weight(self.plan, layer), problem_scales(scale, layer)
+            matrix = as_problems(weight_to_matrix(weight), layer)
+            problem = Problem(weight=matrix, statistics=statistics, scale=wide, format=quant.format)
             values = choose_codes(Step.GPTQ_FLOAT, layer, weight.shape, problem)
-            chosen = self._on_grid(layer, quant, scale, weight_to_matrix(values).numpy())
+            chosen = on_grid(self.plan, layer, quant.format, scale, weight_to_matrix(values).numpy())
             found[layer.name] = self.cache.get(keys[layer.name], lambda: chosen)
 
         hessians = [self.cache.peek(("hessian", layer.name)) for layer in missing]
@@ -196,18 +185,9 @@ class Engine:
     def _frozen(self, network: fx.GraphModule, layer: Layer, quant: TensorQuant, scale: Scales) -> Rounded:
         """What the steps have chosen for a layer; its weights in the network are on their grid already."""
         weight = network.get_parameter(f"{layer.module}.weight").detach()
-        weights = self._on_grid(layer, quant, scale, weight_to_matrix(weight).numpy())
+        weights = on_grid(self.plan, layer, quant.format, scale, weight_to_matrix(weight).numpy())
         assert torch.equal(weights.values, weight)  # what is proved is what runs
         return weights
-
-    def _on_grid(self, layer: Layer, quant: TensorQuant, scale: Scales, matrix: NDArray[np.float32]) -> Rounded:
-        scales = expand(scale, matrix.shape)
-        elements = quantize_values(quant.format, matrix / scales)
-        values = elements.astype(np.float32) * scales
-        exact = elements * scales.astype(np.float64)  # an element and a scale have at most 24 bits each
-        original = weight_matrix(self.plan, layer).astype(np.float64)
-        weight = matrix_to_weight(torch.from_numpy(values), self._weight(layer).shape)
-        return Rounded(to_codes(elements, quant.format), scale, weight, qsnr_db(original, exact))
 
     def _range(self, layer: Layer, assignment: Assignment, spec: NumericsSpec, codes: Codes) -> DotRange:
         """The range of the sums of a layer whose codes are known before any step runs."""
@@ -215,9 +195,6 @@ class Engine:
         chosen_by = Step.GPTQ_FLOAT in spec.recipe.steps, spec.weight_rule
         key = ("range", *chosen_by, layer.name, formats.weight, activation, formats.tile_size)
         return self.cache.get(key, lambda: dot_range(codes, activation, formats.tile_size))
-
-    def _weight(self, layer: Layer) -> Tensor:
-        return self.plan.graph.get_parameter(f"{layer.module}.weight").detach()
 
     def _site_scales(self, assignment: Assignment, spec: NumericsSpec) -> dict[str, SiteScale]:
         """Of every site that has a constant one."""

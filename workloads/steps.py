@@ -9,7 +9,6 @@ and groups of scales may be tiles. Whatever AXE promises is proved again from th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias, cast
@@ -19,17 +18,18 @@ from torch import Tensor, fx, nn
 
 from hwmodels.accumulator import AccumulatorError
 from hwmodels.errors import BitfrontError
-from hwmodels.formats import ElementFormat, IntFormat
+from hwmodels.formats import IntFormat
 from workloads.adaround import adaround
 from workloads.assign import Assignment
 from workloads.axe import Budget
 from workloads.float_walk import Seen, channel_means, in_batches, walk_float
 from workloads.gpfq import gpfq
-from workloads.gptq import MakeBudget, SingularError, gptq
+from workloads.gptq import SingularError, gptq
 from workloads.graph import ComputeModule
 from workloads.matrices import as_problems, layer_hessian, matrix_to_weight, problem_scales, weight_to_matrix
 from workloads.numerics import NumericsSpec
 from workloads.plan import Layer, Plan
+from workloads.problem import Problem
 from workloads.qronos import qronos
 from workloads.recipes import AXE_STEPS, CHOOSES_CODES, COMPARES_WITH_FLOAT, Step
 from workloads.scales import Scales
@@ -39,57 +39,17 @@ class StepError(BitfrontError):
     """A step that cannot be carried out on the data it was given."""
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """What a step that chooses codes is given: float weights (problems, rows, cols), their grid, and moments of the inputs.
-
-    Args:
-        weight: float32.
-        statistics: of the inputs, see :func:`workloads.gptq.hessian`.
-        cross: of them and the float network's inputs; for the steps that compare with it.
-        scale: float32, of every weight.
-        format: of the weights.
-        budget: AXE's constraints.
-    """
-
-    weight: Tensor
-    statistics: Tensor
-    cross: Tensor | None
-    scale: Tensor
-    format: ElementFormat
-    budget: MakeBudget | None = None
-
-
-def _gptq(p: Problem) -> Tensor:
-    return gptq(p.weight, p.statistics, p.scale, p.format, p.budget)
-
-
-def _gpfq(p: Problem) -> Tensor:
-    assert p.cross is not None
-    return gpfq(p.weight, p.statistics, p.cross, p.scale, p.format, p.budget)
-
-
-def _qronos(p: Problem) -> Tensor:
-    assert p.cross is not None
-    return qronos(p.weight, p.statistics, p.cross, p.scale, p.format, p.budget)
-
-
-def _adaround(p: Problem) -> Tensor:
-    assert p.cross is not None
-    return adaround(p.weight, p.statistics, p.cross, p.scale, p.format)
-
-
 Chooser: TypeAlias = Callable[[Problem], Tensor]
 
 CHOOSERS: Final[Mapping[Step, Chooser]] = MappingProxyType(
     {
-        Step.GPTQ: _gptq,
-        Step.GPTQ_FLOAT: _gptq,
-        Step.AXE: _gptq,
-        Step.GPFQ: _gpfq,
-        Step.AXE_GPFQ: _gpfq,
-        Step.QRONOS: _qronos,
-        Step.ADAROUND: _adaround,
+        Step.GPTQ: gptq,
+        Step.GPTQ_FLOAT: gptq,
+        Step.AXE: gptq,
+        Step.GPFQ: gpfq,
+        Step.AXE_GPFQ: gpfq,
+        Step.QRONOS: qronos,
+        Step.ADAROUND: adaround,
     }
 )
 """How each step that chooses codes rounds the weights of one layer."""
@@ -191,7 +151,8 @@ class _Walk(fx.Interpreter):
         statistics = layer_hessian(layer, module, inputs)
         cross = None if float_inputs is None else layer_hessian(layer, module, inputs, float_inputs)
         weight = as_problems(weight_to_matrix(module.weight), layer)
-        problem = Problem(weight, statistics, cross, scale, formats.weight.format, budget)
+        fmt = formats.weight.format
+        problem = Problem(weight=weight, statistics=statistics, cross=cross, scale=scale, format=fmt, budget=budget)
         module.weight = nn.Parameter(choose_codes(step, layer, module.weight.shape, problem), requires_grad=False)
 
 

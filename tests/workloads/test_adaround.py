@@ -12,6 +12,7 @@ from hwmodels.codec import values as values_of
 from hwmodels.datapath import TensorQuant, parse_scaling
 from workloads import adaround
 from workloads.fake_quant import neighbours, round_in_place
+from workloads.problem import Problem
 from workloads.scales import expand, weight_scales
 
 
@@ -42,7 +43,9 @@ def test_codes_are_those_of_brevitas_losses() -> None:
     quant = TensorQuant(parse_element("int3"), parse_scaling("channel"))
     scale = torch.from_numpy(weight_scales(weight.numpy(), quant))
     statistics, cross = moments(quantized, floats, 40)
-    ours = adaround.adaround(weight[None], statistics, cross, scale[None], quant.format)[0]
+    ours = adaround.adaround(
+        Problem(weight=weight[None], statistics=statistics, cross=cross, scale=scale[None], format=quant.format)
+    )[0]
     theirs = linear(weight, scale, quant.format)
     low, high = neighbours(weight / scale, quant.format)
     unit = (((high - low) * scale).square() * statistics[0].diagonal()).mean()
@@ -61,7 +64,9 @@ def test_errors_fall_in_every_row_and_weights_move_to_a_neighbour(name: str, sca
     weight, quantized, floats = pairs(24, 48, 600)
     scale = torch.from_numpy(expand(weight_scales(weight.numpy(), quant), (24, 48)).copy())
     statistics, cross = moments(quantized, floats, 48)
-    chosen = adaround.adaround(weight[None], statistics, cross, scale[None], quant.format)[0]
+    chosen = adaround.adaround(
+        Problem(weight=weight[None], statistics=statistics, cross=cross, scale=scale[None], format=quant.format)
+    )[0]
     low, high = (bound * scale for bound in neighbours(weight / scale, quant.format))
     assert ((chosen == low) | (chosen == high)).all()
     nearest = round_in_place(weight / scale, quant.format) * scale

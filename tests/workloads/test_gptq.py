@@ -16,6 +16,7 @@ from hwmodels.datapath import TensorQuant, parse_scaling
 from hwmodels.formats import IntFormat
 from workloads.axe import Budget
 from workloads.gptq import SingularError, gptq, hessian
+from workloads.problem import Problem
 from workloads.quantizers import qnn, weight_quantizer
 from workloads.scales import expand, to_codes, weight_scales
 
@@ -30,7 +31,14 @@ def test_codes_are_those_of_brevitas(name: str, scaling: str) -> None:
     scale = torch.from_numpy(expand(weight_scales(weight.numpy(), quant), (24, 208)).copy())
     theirs = linear(weight, scale, quant.format)
     run_brevitas(GPTQ, theirs, [(batch,) for batch in batches])
-    ours = gptq(weight[None], hessian([b[None] for b in batches], 1, 208), scale[None], quant.format)
+    ours = gptq(
+        Problem(
+            weight=weight[None],
+            statistics=hessian([b[None] for b in batches], 1, 208),
+            scale=scale[None],
+            format=quant.format,
+        )
+    )
     with torch.no_grad():
         assert torch.equal(ours[0], theirs.quant_weight().value)
     assert not torch.equal(ours[0], torch.from_numpy(_rounded(weight, scale, quant)))  # there was something to do
@@ -44,7 +52,9 @@ def test_depthwise_codes_are_those_of_brevitas() -> None:
     theirs.weight.data = weight.clone()
     run_brevitas(GPTQ, theirs, [(images,)])
     taps = nn.functional.unfold(images, 3).view(20, 6, 9, -1).permute(1, 0, 3, 2)
-    ours = gptq(weight.view(6, 1, 9), hessian([taps], 6, 9), scale.view(6, 1, 1), fmt)
+    ours = gptq(
+        Problem(weight=weight.view(6, 1, 9), statistics=hessian([taps], 6, 9), scale=scale.view(6, 1, 1), format=fmt)
+    )
     assert torch.equal(ours.view_as(weight), theirs.quant_weight().value)
 
 
@@ -60,17 +70,24 @@ def test_axe_codes_are_those_of_brevitas_and_fit(signed: bool, bits: int, tile: 
     run_brevitas(A2GPTQ, theirs, [(batch,) for batch in batches], activation=activation, **limits)
     budget = partial(Budget, scale=scale[None], activation=activation, bits=bits, tile=tile or 96)
     statistics = hessian([b[None] for b in batches], 1, 96)
-    ours = gptq(weight[None], statistics, scale[None], fmt, budget)[0]
+    ours = gptq(Problem(weight=weight[None], statistics=statistics, scale=scale[None], format=fmt, budget=budget))[0]
     assert torch.equal(ours, theirs.quant_weight().value)
     codes = to_codes((ours / scale).round().double().numpy(), fmt)
     assert dot_range(codes, activation, tile).bits <= bits
-    free = gptq(weight[None], statistics, scale[None], fmt)[0]
+    free = gptq(Problem(weight=weight[None], statistics=statistics, scale=scale[None], format=fmt))[0]
     assert dot_range(to_codes((free / scale).round().double().numpy(), fmt), activation, tile).bits > bits
 
 
 def test_a_hessian_without_inverse_is_refused() -> None:
     with pytest.raises(SingularError):
-        gptq(torch.ones(1, 2, 2), -torch.eye(2)[None], torch.ones(1, 1, 1), IntFormat(4))
+        gptq(
+            Problem(
+                weight=torch.ones(1, 2, 2),
+                statistics=-torch.eye(2)[None],
+                scale=torch.ones(1, 1, 1),
+                format=IntFormat(4),
+            )
+        )
 
 
 def _rounded(weight: Tensor, scale: Tensor, quant: TensorQuant) -> np.ndarray:

@@ -13,10 +13,12 @@ from hwmodels.accumulator import dot_range
 from hwmodels.catalog import parse_element
 from hwmodels.datapath import TensorQuant, parse_scaling
 from hwmodels.formats import IntFormat
+from workloads.adaround import adaround
 from workloads.axe import Budget
 from workloads.fake_quant import round_in_place
 from workloads.gpfq import gpfq
 from workloads.gptq import SingularError, gptq, hessian
+from workloads.problem import Problem
 from workloads.qronos import largest_eigenvalue, qronos
 from workloads.quantizers import qnn, weight_quantizer
 from workloads.scales import expand, to_codes, weight_scales
@@ -59,14 +61,15 @@ def test_codes_are_those_of_brevitas(ours, kind, name: str, scaling: str) -> Non
     theirs = linear(weight, scale, quant.format)
     run_brevitas_pairs(kind, theirs, quantized, floats)
     statistics, cross = moments(quantized, floats, cols)
-    chosen = ours(weight[None], statistics, cross, scale[None], quant.format)[0]
+    problem = Problem(weight=weight[None], statistics=statistics, cross=cross, scale=scale[None], format=quant.format)
+    chosen = ours(problem)[0]
     with torch.no_grad():
         wanted = theirs.quant_weight().value
     assert (chosen == wanted).float().mean() > 0.995  # sums are taken in another order: ties fall otherwise
     errors = [output_error(weight, w, quantized, floats) for w in (chosen, wanted)]
     assert errors[0] == pytest.approx(errors[1], rel=0.01)
     nearest = round_in_place(weight / scale, quant.format) * scale
-    blind = gptq(weight[None], statistics, scale[None], quant.format)[0]  # does not know of the error in front
+    blind = gptq(problem)[0]  # does not know of the error in front
     assert errors[0] < min(output_error(weight, w, quantized, floats) for w in (nearest, blind))
 
 
@@ -81,7 +84,8 @@ def test_depthwise_codes_are_those_of_brevitas(ours, kind) -> None:  # type: ign
     run_brevitas_pairs(kind, theirs, [quantized], [floats])
     views = [[nn.functional.unfold(x, 3).view(20, 6, 9, -1).permute(1, 0, 3, 2)] for x in (quantized, floats)]
     statistics, cross = hessian(views[0], 6, 9), hessian(views[0], 6, 9, views[1])
-    chosen = ours(weight.view(6, 1, 9), statistics, cross, scale.view(6, 1, 1), fmt)
+    wide, shared = weight.view(6, 1, 9), scale.view(6, 1, 1)
+    chosen = ours(Problem(weight=wide, statistics=statistics, cross=cross, scale=shared, format=fmt))
     with torch.no_grad():
         assert torch.equal(chosen.view_as(weight), theirs.quant_weight().value)
 
@@ -98,10 +102,12 @@ def test_axe_codes_are_those_of_brevitas_and_fit(signed: bool, bits: int, tile: 
     run_brevitas_pairs(A2GPFQ, theirs, quantized, floats, activation=activation, **limits)
     budget = partial(Budget, scale=scale[None], activation=activation, bits=bits, tile=tile or 64)
     statistics, cross = moments(quantized, floats, 64)
-    ours = gpfq(weight[None], statistics, cross, scale[None], fmt, budget)[0]
+    ours = gpfq(
+        Problem(weight=weight[None], statistics=statistics, cross=cross, scale=scale[None], format=fmt, budget=budget)
+    )[0]
     assert (ours == theirs.quant_weight().value).float().mean() > 0.995
     assert dot_range(_codes(ours, scale, fmt), activation, tile).bits <= bits
-    free = gpfq(weight[None], statistics, cross, scale[None], fmt)[0]
+    free = gpfq(Problem(weight=weight[None], statistics=statistics, cross=cross, scale=scale[None], format=fmt))[0]
     assert dot_range(_codes(free, scale, fmt), activation, tile).bits > bits
 
 
@@ -112,8 +118,8 @@ def test_without_errors_in_front_qronos_is_gptq_with_less_damping() -> None:
     scale = torch.from_numpy(weight_scales(weight.numpy(), quant))
     statistics, cross = moments(floats, floats, 112)
     assert torch.equal(statistics, cross)
-    chosen = qronos(weight[None], statistics, cross, scale[None], quant.format)[0]
-    plain = gptq(weight[None], statistics, scale[None], quant.format)[0]
+    problem = Problem(weight=weight[None], statistics=statistics, cross=cross, scale=scale[None], format=quant.format)
+    chosen, plain = qronos(problem)[0], gptq(problem)[0]
     errors = [
         output_error(weight, w, floats, floats)
         for w in (chosen, plain, round_in_place(weight / scale, quant.format) * scale)
@@ -124,13 +130,22 @@ def test_without_errors_in_front_qronos_is_gptq_with_less_damping() -> None:
 def test_inputs_that_are_always_zero_do_no_harm() -> None:
     weight, scale = torch.randn(1, 5, 6, generator=torch.Generator().manual_seed(0)), torch.tensor(0.3)
     zeros = torch.zeros(1, 6, 6)
-    for chosen in (f(weight, zeros, zeros, scale, IntFormat(4)) for f in (gpfq, qronos)):
-        assert torch.isfinite(chosen).all()
+    problem = Problem(weight=weight, statistics=zeros, cross=zeros, scale=scale, format=IntFormat(4))
+    for choose in (gpfq, qronos, adaround, gptq):
+        assert torch.isfinite(choose(problem)).all()
 
 
 def test_moments_without_inverse_are_refused() -> None:
     with pytest.raises(SingularError):
-        qronos(torch.ones(1, 2, 2), -torch.eye(2)[None], torch.eye(2)[None], torch.ones(1, 1, 1), IntFormat(4))
+        qronos(
+            Problem(
+                weight=torch.ones(1, 2, 2),
+                statistics=-torch.eye(2)[None],
+                cross=torch.eye(2)[None],
+                scale=torch.ones(1, 1, 1),
+                format=IntFormat(4),
+            )
+        )
 
 
 def test_largest_eigenvalues() -> None:
