@@ -8,7 +8,7 @@ from small_networks import images, spec, tiny_resnet
 from torch import Tensor, nn
 
 from hwmodels.accumulator import dot_range
-from hwmodels.ops import Add, Depthwise, Duplicate, MatVec, Network, Pool, Requantize, Window
+from hwmodels.ops import Add, Depthwise, Duplicate, MatVec, Network, Pad, Pool, Requantize, Window
 from workloads.assign import provisional_numerics
 from workloads.graph import Kind
 from workloads.lowering import lower
@@ -20,16 +20,19 @@ from workloads.vision.digits_resnet import DigitsResNet
 def test_operators_of_a_residual_network() -> None:
     network = lower(make_plan(tiny_resnet(), images(1)), "tiny")
     assert network.operators == (
+        Pad("stem.window.padding", "stem.window", 2, (8, 8), (1, 1, 1, 1), "input"),
         Window("stem.window", "stem", 2, (10, 10), (8, 8), (3, 3), (1, 1), (1, 1), False, "input"),
         MatVec("stem", 16, 18, 64, "input"),
         Requantize("stem.requantize", "stem", 16, 64, "relu1"),
         Duplicate("relu1.duplicate", 16, 64, 2, "relu1"),
+        Pad("conv.window.padding", "conv.window", 16, (8, 8), (1, 1, 1, 1), "relu1"),
         Window("conv.window", "conv", 16, (10, 10), (8, 8), (3, 3), (1, 1), (1, 1), False, "relu1"),
         MatVec("conv", 16, 144, 64, "relu1"),
         Requantize("conv.requantize", "conv", 16, 64, "add.in"),
         Requantize("relu1.duplicate.requantize", "relu1.duplicate", 16, 64, "add.in"),
         Add("add", 16, 64, "add.in"),
         Requantize("add.requantize", "add", 16, 64, "relu2"),
+        Pad("depthwise.window.padding", "depthwise.window", 16, (8, 8), (1, 1, 1, 1), "relu2"),
         Window("depthwise.window", "depthwise", 16, (10, 10), (4, 4), (3, 3), (2, 2), (1, 1), True, "relu2"),
         Depthwise("depthwise", 16, 9, 16, "relu2"),
         Requantize("depthwise.requantize", "depthwise", 16, 16, "relu3"),
