@@ -16,7 +16,7 @@ from hwmodels.synth import Design
 Unit = FifoUnit | ConverterUnit | DuplicateUnit | MemoryUnit | ControlUnit
 
 TEST_SEED = 20261129
-TEST_POINTS = {ControlUnit: 5, FifoUnit: 4, ConverterUnit: 3, MemoryUnit: 3, DuplicateUnit: 1}
+TEST_POINTS = {ControlUnit: 8, FifoUnit: 8, ConverterUnit: 5, MemoryUnit: 7, DuplicateUnit: 1}
 """Units drawn of each kind."""
 
 PLANNED: tuple[Unit, ...] = (

@@ -14,7 +14,7 @@ class WindowStructure:
     """Counted parts of a generator.
 
     Attributes:
-        counted: bits of counters and addresses, each with the LUT in front of its register.
+        counted: bits of counters and addresses, each with the LUT in front of its register, and that of the handshake.
         turned: bits of addresses that a table brings back into a ring that is no power of two.
         registers: flip-flops, those behind a memory included (block memory brings its own).
         memory: (bits of a word, words) of the ring, or of the lines between the rows of a window.
@@ -35,17 +35,18 @@ def window_structure(unit: WindowUnit) -> WindowStructure:
     depth, address = unit.depth, ceil_log2(unit.depth)
     loops = sum(ceil_log2(loop.count) for loop in unit.loops if loop.count > 1)
     lead, used = (max(*map(abs, each), depth).bit_length() + 1 for each in moves(unit))
-    counted = 2 * address + lead + used + loops
+    counted = 2 * address + lead + used + loops + 1
     turned = 0 if depth & (depth - 1) == 0 else 2 * (address - (depth & -depth).bit_length() + 1)
-    return WindowStructure(counted, turned, counted + 1 + unit.width, (unit.width, depth), behind=unit.width)
+    return WindowStructure(counted, turned, counted + unit.width, (unit.width, depth), behind=unit.width)
 
 
 def parallel_structure(unit: ParallelWindowUnit) -> WindowStructure:
     """The parts of a generator that gives whole windows."""
-    counted = sum(ceil_log2(count) for count in unit.counts.values())
+    counted = sum(ceil_log2(count) for count in unit.counts.values()) + 1
     rows, cols = unit.shape.kernel
     between, delays = (rows - 1) * unit.width, rows * (cols - 1)
     delayed = unit.apart > 1
-    registers = counted + 1 + unit.width + between + (0 if delayed else delays * unit.width)
+    registers = counted + unit.width + between + (0 if delayed else delays * unit.width)
     shifted = (delays * unit.width, unit.apart) if delayed else (0, 0)
-    return WindowStructure(counted, 0, registers, (between, unit.line), shifted, behind=between)
+    lines = (between, unit.line) if unit.line else (0, 0)  # of the map of one window nothing is left between its rows
+    return WindowStructure(counted, 0, registers, lines, shifted, behind=between)

@@ -88,3 +88,6 @@ def test_a_row_of_pixels_needs_no_lines() -> None:
     row = cost(shape_of(4, (1, 64), (1, 3), 1, 1, depthwise=False), 8, 4, True, MemoryStyle.BRAM).resources
     assert row.bram18 == 0
     assert row.ff > 3 * 32
+    one = cost(shape_of(4, (3, 3), 3, 1, 1, depthwise=False), 8, 4, True, MemoryStyle.BRAM).resources
+    assert one.bram18 == 0
+    assert one.ff > 9 * 32

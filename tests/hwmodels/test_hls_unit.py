@@ -94,6 +94,14 @@ def test_a_whole_estimate_meets_the_aim() -> None:
     assert abs(BENCHMARK["cnv"]().total.lut / top["LUT"] - 1) < 0.2
 
 
+def test_an_accelerator_that_finn_builds_has_finns_windows_and_streams() -> None:
+    lines = BENCHMARK["cnv"]().lines
+    for component, source in (("window", "FINN's CNV w1a1"), ("FIFO", "vivado_"), ("width converter", "vivado_")):
+        some = [line for line in lines if line.component == component]
+        assert some
+        assert all(source in line.source for line in some)
+
+
 @pytest.mark.parametrize(("inputs", "luts"), [(1, 0), (2, 1), (4, 1), (16, 4), (17, 6), (64, 17), (512, 137)])
 def test_multiplexers_of_lut6_and_f7_f8(inputs: int, luts: int) -> None:
     assert multiplexer_luts(inputs) == luts
