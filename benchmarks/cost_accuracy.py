@@ -21,6 +21,7 @@ from hwmodels.calibration import (
     fit_requantize,
     fit_segments,
     fit_streams,
+    fit_transformer,
     fit_windows,
 )
 from hwmodels.calibration.regression import Errors
@@ -68,6 +69,10 @@ def others() -> Iterator[tuple[str, Errors, int]]:
     yield "memories in LUTs (derived)", streams.memories, streams.memory_rows
     windows = fit_windows.fit_windows(fit_windows.read_window_rows())
     yield "sliding-window generators, with the LUTs that store words", windows.test, windows.test_rows
+    transformers = fit_transformer.fit_transformer(fit_transformer.read_transformer_rows())
+    gates = transformers.kinds["gate"][1]
+    yield "norms, softmax, dynamic scales, rotary positions", transformers.test, transformers.test_rows - gates
+    yield "products of two streams (a few dozen LUTs each)", transformers.gates, gates
 
 
 def exact() -> Iterator[tuple[str, float]]:

@@ -194,7 +194,7 @@ class Pacing:
             case Pool():
                 bits = derive(lambda quant: pool_sum_bits(quant.format, op.window, op.kind), self.sites[op.site])
             case Normalize():
-                bits = derive(lambda quant: normalize_bits(quant.format), self.sites[op.site])
+                bits = Varying((normalize_bits(op.channels),))
             case Softmax():
                 bits = Varying((FRACTION_BITS,))
             case Rope():

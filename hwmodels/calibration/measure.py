@@ -32,6 +32,7 @@ TABLES: Mapping[str, str] = {
     "operator_units": "hwmodels.calibration.operator_points",
     "stream_units": "hwmodels.calibration.stream_points",
     "window_units": "hwmodels.calibration.window_points",
+    "transformer_units": "hwmodels.calibration.transformer_points",
 }
 """The module that lists the points of each table: its function ``points()`` returns them."""
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from hwmodels.primitives.scale import SCALE_BITS
 from hwmodels.rtl.barrel import normalizer
-from hwmodels.rtl.multiplier import Factor
-from hwmodels.rtl.product import product_modules
+from hwmodels.rtl.multiplier import Factor, multiplier_module
 from hwmodels.rtl.verilog import RtlError, module, table, vector
 
 TOP = "inverse"
@@ -55,6 +54,14 @@ class InverseUnit:
         return 4 if self.root else 3
 
     @property
+    def held_cycles(self) -> int:
+        """Cycles from vector to vector that a stage of two passes needs at least: until the exponent is taken over too.
+
+        Squares are registered before they are added up, so that a root is asked for a cycle later. Held to simulation.
+        """
+        return self.cycles + (5 if self.root else 4)
+
+    @property
     def registers(self) -> int:
         """Flip-flops: operand, guess, leading zeros, result, one per phase."""
         return MANTISSA.bits + GUESS.bits + self.zeros_bits + SCALE_BITS + self.cycles
@@ -71,7 +78,10 @@ def guesses(root: bool) -> Sequence[int]:
 
 
 def inverse_module(name: str, unit: InverseUnit) -> str:
-    """Verilog of a unit with its multiplier; the multiplier stands two levels below."""
+    """Verilog of a unit with its multiplier, one level below: two below the top of a unit around it.
+
+    Yosys orders the operands of an adder by its depth, and at an odd one a row of a multiplier takes up to two LUTs a bit.
+    """
     top, low = MANTISSA.bits + GUESS.bits - 1, GUESS.bits
     ports = ["input wire clk", "input wire start", f"input wire {vector(unit.bits)} n", "output wire finished"]
     ports += [f"output reg {vector(SCALE_BITS)} value", f"output reg {vector(unit.zeros_bits)} places"]
@@ -89,7 +99,7 @@ def inverse_module(name: str, unit: InverseUnit) -> str:
         f"reg {vector(GUESS.bits)} guess, entry;",
         f"reg {vector(unit.cycles)} phase;",
         f"wire {vector(top + 1)} p;",
-        f"{name}_product product (.a(t), .b(guess), .p(p));",
+        f"{name}_mul mul (.a(t), .b(guess), .p(p));",
         *table("entry", key, INDEX_BITS + int(unit.root), guesses(unit.root), GUESS.bits),
         f"assign finished = phase[{last}];",
         "always @(posedge clk) begin",
@@ -100,5 +110,4 @@ def inverse_module(name: str, unit: InverseUnit) -> str:
         f"    if (finished) value <= p[{top - 1}:{low}];",
         "end",
     ]
-    product = product_modules(f"{name}_product", MANTISSA, GUESS)
-    return product + module(name, ports, lines)
+    return multiplier_module(f"{name}_mul", MANTISSA, GUESS) + module(name, ports, lines)

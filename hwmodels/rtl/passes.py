@@ -177,11 +177,11 @@ def total(names: Sequence[str], bits: int, target: str, *, signed: bool) -> tupl
     return lines, level[0], bits
 
 
-def total_chains(count: int, bits: int, *, signed: bool) -> tuple[list[int], int, int]:
-    """(lengths of the chains, LUTs on them, bits of the sum) of :func:`total`."""
+def total_chains(count: int, bits: int) -> tuple[list[int], int, int]:
+    """(lengths of the chains, LUTs on them, bits of the sum) of :func:`total`; the top bit repeats the sign or is the carry."""
     chains, luts = [], 0
     while count > 1:
-        chains += [bits + int(signed)] * (count // 2)
+        chains += [bits + 1] * (count // 2)
         luts += bits * (count // 2)
         count, bits = count - count // 2, bits + 1
     return chains, luts, bits

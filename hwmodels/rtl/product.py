@@ -7,11 +7,7 @@ from hwmodels.rtl.verilog import module, vector
 
 
 def product_modules(name: str, a: Factor, b: Factor, *, dsp: bool = False) -> str:
-    """Verilog of a product with the ports a, b and p.
-
-    The multiplier of LUTs stands one level below, two below the top: Yosys orders the operands of an adder by its depth, and at
-    an odd one a row of a multiplier takes two LUTs a bit instead of one.
-    """
+    """Verilog of a product with the ports a, b and p; the multiplier of LUTs stands one level below (see `inverse_module`)."""
     ports = [f"input wire {vector(factor.bits)} {port}" for port, factor in (("a", a), ("b", b))]
     ports.append(f"output wire {vector(multiplier_type(a, b)[0])} p")
     if dsp:

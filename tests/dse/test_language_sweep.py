@@ -112,7 +112,8 @@ def test_rows_say_what_attention_stores(results):
     assert caches == {"none", "int4"}
     assert {row.kv_cache for row in results.rows if row.id.startswith("int8")} == {"none"}
     assert {row.float_bits for row in results.rows if row.id != "float"} == {16}
-    assert all(row.uncalibrated_lut_share > 0.3 for row in results.rows if row.lut is not None)
+    # norms, softmax, rotary positions and gates are fitted to synthesis; what is left is control, parameters and buffers
+    assert all(row.uncalibrated_lut_share < 0.35 for row in results.rows if row.lut is not None)
     output = StringIO()
     Console(width=200, file=output).print(front_table("small", results.rows, results.objectives))
     assert ("KV int4/token" in output.getvalue()) == any(row.kv_cache == "int4" for row in results.front)

@@ -25,6 +25,19 @@ def run_stream(
         halves: the memory is read in two halves at once, as a rotary unit does.
         roms: further memories by port, read at the low bits of the address `from`.
     """
+    return [word for word, _ in _run(text, top, words, results, halves, roms or {}, stalls=True)]
+
+
+def cycles_of(text: str, top: str, words: list[int], results: int, halves: bool = False) -> list[int]:
+    """The cycles in which words y leave a unit whose input is always there and whose output is always taken."""
+    ports = ports_of(text, top)
+    roms = {name: [1] for name in ports if name in ("sine", "cosine")}
+    return [cycle for _, cycle in _run(text, top, words, results, halves, roms, stalls=False)]
+
+
+def _run(
+    text: str, top: str, words: list[int], results: int, halves: bool, roms: Mapping[str, list[int]], *, stalls: bool
+) -> list[tuple[int, int]]:
     ports = ports_of(text, top)
     prefixes = [re.sub("held$", "", name) for name in ports if name.endswith("held")]
     x, y = ports["x"][1], ports["y"][1]
@@ -44,13 +57,13 @@ def run_stream(
         if ({p}write) {p}memory[{p}to] <= {p}kept;
         if ({p}read) {p}held <= {read};
     end""")
-    for name, values in (roms or {}).items():
+    for name, values in roms.items():
         memories.append(f"""
     reg {vector(ports[name][1])} {name}_rom [0:{len(values) - 1}], {name};
     initial $readmemh("{name}", {name}_rom);
     always @(posedge clk) if (read) {name} <= {name}_rom[from % {len(values)}];""")
-    stall = "(($random(seed) & 3) == 0)"
-    lists = {"words": words, **(roms or {})}
+    stall = "(($random(seed) & 3) == 0)" if stalls else "1'b0"
+    lists = {"words": words, **roms}
     bench = f"""module bench;
     reg clk = 0, reset = 1;
     integer seed = 1, at = 0, given = 0, cycles = 0;
@@ -79,7 +92,7 @@ def run_stream(
         took = ~reset & x_valid & x_ready;
         if (took) at <= at + 1;
         if (~reset & y_valid & y_ready & given < {results}) begin
-            $display("%h", y);
+            $display("%h %0d", y, cycles);
             given <= given + 1;
         end
     end
@@ -87,7 +100,7 @@ endmodule
 """
     files = {name: "\n".join(f"{word:x}" for word in each) for name, each in lists.items()}
     printed = run_icarus(text + bench, "bench", files).split()
-    return [int(word, 16) for word in printed]
+    return [(int(word, 16), int(cycle)) for word, cycle in zip(printed[::2], printed[1::2], strict=True)]
 
 
 def words_of(values: list[list[int]], bits: int, lanes: int) -> list[int]:

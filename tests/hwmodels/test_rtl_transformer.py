@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import transformer_reference as reference
 from joined import bits_of, code_of
-from stream_bench import run_stream, values_of, words_of
+from stream_bench import cycles_of, run_stream, values_of, words_of
 
 from hwmodels.catalog import parse_element
 from hwmodels.codec import decode_all
@@ -26,6 +26,7 @@ from hwmodels.rtl.rotary import RotaryUnit, rotary_verilog
 from hwmodels.rtl.simulate import run
 from hwmodels.rtl.softmax import TOP as SOFTMAX
 from hwmodels.rtl.softmax import SoftmaxUnit, softmax_verilog
+from hwmodels.rtl.verilog import RtlError
 
 
 def operands(bits):
@@ -180,3 +181,50 @@ def test_gates_multiply(first, second, lanes):
     )
     x, y = (fixed(fmt, [each])[0] for fmt, each in zip(formats, codes, strict=True))
     assert got == [p * q for p, q in zip(x, y, strict=True)]
+
+
+PACED = {
+    "norm": (NormUnit(parse_element("int8"), 18, 2), normalize_verilog, NORMALIZE),
+    "centred": (NormUnit(parse_element("int4"), 9, 1, centred=True), normalize_verilog, NORMALIZE),
+    "softmax": (SoftmaxUnit(parse_element("int4"), 7), softmax_verilog, SOFTMAX),
+    "scale": (DynamicUnit(8, 7), dynamic_verilog, DYNAMIC),
+    "shift": (DynamicUnit(8, 6, power_of_two=True), dynamic_verilog, DYNAMIC),
+    "rotary": (RotaryUnit(parse_element("int4"), 8), rotary_verilog, ROTARY),
+}
+
+
+@pytest.mark.parametrize("name", PACED)
+def test_a_word_leaves_in_every_cycle(name):
+    """Vectors of as many words as a reciprocal is held for cycles, or more, follow on each other without a gap."""
+    unit, verilog, top = PACED[name]
+    words = unit.passes.words if name == "rotary" else unit.words
+    assert words >= (unit.inverse.held_cycles if name in ("norm", "centred", "softmax", "scale") else 6)
+    cycles = cycles_of(verilog(unit), top, [1] * (6 * words), 6 * words, halves=name == "rotary")
+    steady = cycles[3 * words :]
+    assert steady == list(range(steady[0], steady[0] + len(steady)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: NormUnit(parse_element("int8"), 10, 3),
+            "`lanes` must divide the channels, but got lanes=3, channels=10",
+        ),
+        (lambda: SoftmaxUnit(parse_element("int8"), 10, 4), "`lanes` must divide the channels, but got lanes=4"),
+        (lambda: DynamicUnit(8, 10, 4), "`lanes` must divide the block, but got lanes=4, block=10"),
+        (lambda: DynamicUnit(2, 8), "integers of at least 3 bits and 1 to 15 digits, but got bits=2"),
+        (
+            lambda: RotaryUnit(parse_element("int8"), 24),
+            "head / lanes must be a power of two and at least 2, but got head=24",
+        ),
+        (lambda: InverseUnit(9, root=True), "at least 2, and even for a root, but got bits=9"),
+        (
+            lambda: normalize_verilog(NormUnit(parse_element("int8"), 4, 4)),
+            "vectors of at least 2 words, but got words=1; take fewer lanes",
+        ),
+    ],
+)
+def test_units_that_cannot_be_are_refused(make, message):
+    with pytest.raises(RtlError, match=message):
+        make()

@@ -1,4 +1,4 @@
-"""Transformer units: first-order models that say so, and a whole decoder block from embedding to residual add."""
+"""Transformer units: what they cost, with which band, and a whole decoder block from embedding to residual add."""
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,12 @@ from hwmodels.folding import fold_for_cycles
 from hwmodels.folding_solver import fold_for_device
 from hwmodels.ops import Folding, LayerNumerics, MatMul, Numerics, Rope, ShapeError, divisors
 from hwmodels.options import OptionsError, UnitStyle
-from hwmodels.primitives.cost import BandKind
+from hwmodels.primitives.cost import BandKind, Cost
 from hwmodels.primitives.memory import MemoryStyle, MemoryStyleError, bram18
-from hwmodels.primitives.transformer import multiply, normalize, rope, softmax, table
+from hwmodels.primitives.transformer import dynamic_scale, multiply, normalize, rope, softmax, table
+from hwmodels.primitives.transformer_units import unit_resources
+from hwmodels.rtl.inverse import InverseUnit
+from hwmodels.rtl.transformer_structure import inverse_structure
 from hwmodels.vector import CostTables
 
 BLOCK, DEVICE = decoder_block(), get_device("xczu7ev")
@@ -40,8 +43,8 @@ def test_a_decoder_block_is_costed_end_to_end(formats: tuple[str, str]) -> None:
     for line in made.lines:
         assert line.formula
         assert line.source
-        if line.component in ("normalize", "rope", "softmax", "table", "multiply"):
-            assert line.band.kind is BandKind.UNCALIBRATED
+        if line.component in ("normalize", "rope", "softmax", "multiply"):
+            assert line.band.kind is not BandKind.UNCALIBRATED
     assert made.max_cycles <= 2_000
     assert made.fill_cycles > 0
 
@@ -141,6 +144,44 @@ def test_slices_take_the_place_of_multipliers() -> None:
         luts, slices = (line_of(each, layer, component).resources for each in (made, sliced))
         assert slices.lut < luts.lut
         assert slices.dsp > luts.dsp == 0
+
+
+@pytest.mark.parametrize(
+    ("cost", "reason"),
+    [
+        (normalize(parse_element("int8"), 64, 16, centred=False, **PARTS), "words 4 outside"),
+        (
+            normalize(parse_element("int8"), 64, 1, centred=False, **PARTS | {"family": "versal"}),
+            "family versal instead of",
+        ),
+        (softmax(parse_element("int32"), 64, 1, **PARTS), "bits 32 outside"),
+        (multiply(parse_element("int8"), parse_element("int8"), 64, dsp=None, family="xcup"), "lanes 64 outside"),
+    ],
+    ids=["words", "family", "bits", "lanes"],
+)
+def test_outside_the_table_the_band_is_wider_and_says_why(cost: Cost, reason: str) -> None:
+    assert cost.band.kind is BandKind.EXTRAPOLATED
+    assert reason in cost.band.basis
+
+
+def test_inside_the_table_the_band_is_measured() -> None:
+    for fmt in map(parse_element, FORMATS):
+        for unit in ("normalize", "centred", "softmax", "rope", "multiply"):
+            assert UNITS[unit](fmt, 1).band.kind is BandKind.MEASURED, (unit, fmt)
+
+
+def test_short_vectors_take_reciprocals_in_turns() -> None:
+    """A reciprocal is held for 7 cycles, so a block of 4 words asks for two of them."""
+    inverse = unit_resources(inverse_structure(InverseUnit(16)), None, "xcup")
+    long, short = (dynamic_scale(16, n, 1, power_of_two=False, **PARTS).resources for n in (8, 4))
+    assert short.ff > long.ff + inverse.ff - 10  # shorter counters
+    assert short.dsp == long.dsp == 0
+
+
+def test_blocks_side_by_side_are_units_side_by_side() -> None:
+    one, two = (dynamic_scale(12, 32, n, power_of_two=True, **PARTS).resources for n in (32, 64))
+    assert two.lut == pytest.approx(2 * one.lut)
+    assert (two.ff, two.carry8, two.bram18) == (2 * one.ff, 2 * one.carry8, 2 * one.bram18)
 
 
 def test_finn_refuses_the_block_by_name() -> None:
