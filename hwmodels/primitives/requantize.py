@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from hwmodels.calibration import requantize_constants as constants
-from hwmodels.formats import ElementFormat, IntFormat, Minifloat
+from hwmodels.formats import ElementFormat, IntFormat
 from hwmodels.primitives.carry import carry_blocks
 from hwmodels.primitives.cost import BandKind, Cost, ErrorBand, ceil_div, ceil_log2, uncalibrated
 from hwmodels.primitives.dsp_packing import DspBlock
@@ -92,12 +92,8 @@ def features(unit: RequantizeUnit, structure: Structure | None = None) -> Mappin
     """The counts that the form weighs, by name; `structure` where it is not the unit's own."""
     structure = structure or requantize_structure(unit)
     counts: dict[str, float] = {"chain": structure.chain_luts, "rows": structure.row_chains}
-    match unit.output:
-        case IntFormat():
-            counts["integer"] = 1  # rounding up, low and high
-        case Minifloat(signed=True):
-            # the sign goes around the rounding; without one it hides every bit of the code
-            counts["around"] = -1
+    if isinstance(unit.output, IntFormat):
+        counts["integer"] = 1  # rounding up, low and high
     for (use, inputs), count in structure.logic.items():
         name, luts = sized(use, inputs)
         counts[name] = counts.get(name, 0) + count * luts

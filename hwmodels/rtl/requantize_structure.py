@@ -22,6 +22,9 @@ from hwmodels.rtl.thresholds import ThresholdUnit
 SHORTEST_CHAIN = 2
 """Bits of an adder that takes LUTs instead of a chain."""
 
+FREE_MAGNITUDE_BITS = 4
+"""Bits of a magnitude that need no LUT of their own: the lowest, and three more by the table (read off its rows to fit)."""
+
 
 @dataclass
 class _Counts:
@@ -66,7 +69,7 @@ def requantize_structure(unit: RequantizeUnit, *, product: bool = True) -> Struc
     if unit.bias:
         counts.chain(operand.bits, unit.sum_bits)
     if not operand.signed:
-        counts.chain(operand.bits, operand.bits - 1)
+        counts.chain(operand.bits, max(operand.bits - FREE_MAGNITUDE_BITS, 0))
     if product:
         _product(unit, counts)
     match unit.output:
