@@ -236,7 +236,8 @@ def _labels(axes: Axes, on_front: Sequence[Row], knee: Row, pair: Sequence[Objec
 
 def _model_note(rows: Sequence[Row]) -> str:
     share = max((r.uncalibrated_lut_share or 0.0) for r in rows)
-    return f"{rows[0].model} model, up to {share:.0%} from lines not yet calibrated"
+    part = f"up to {share:.0%} from lines not yet calibrated" if share else "no line uncalibrated"
+    return f"{rows[0].model} model, {part}"
 
 
 def _thousands(value: float, _position: float) -> str:
