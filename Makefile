@@ -27,7 +27,7 @@ demo: env
 	$(BIN)/dse export $(RESULTS)/digits --point knee --to qonnx
 
 test: env
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: env
 	$(BIN)/ruff check .
