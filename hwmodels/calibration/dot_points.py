@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations_with_replacement, islice, product
 
+from hwmodels.calibration.draws import with_uses
 from hwmodels.calibration.measure import Point
 from hwmodels.datapath import Accumulator, Datapath, Overflow, TensorQuant
 from hwmodels.devices import Family
@@ -117,9 +118,7 @@ def _drawn(seed: int) -> Iterator[DotUnit]:
 def units() -> Sequence[tuple[DotUnit, str]]:
     """Every unit once, with its use: fit or test."""
     planned = (unit for unit in (*_pairs(), *_shapes()) if unit is not None)
-    fitted = dict.fromkeys((*planned, *islice(_drawn(FIT_SEED), FIT_POINTS)))
-    unseen = dict.fromkeys(islice((unit for unit in _drawn(TEST_SEED) if unit not in fitted), TEST_POINTS))
-    return [*((unit, "fit") for unit in fitted), *((unit, "test") for unit in unseen)]
+    return with_uses((*planned, *islice(_drawn(FIT_SEED), FIT_POINTS)), _drawn(TEST_SEED), TEST_POINTS)
 
 
 def _point(unit: DotUnit, use: str, family: Family) -> Point:

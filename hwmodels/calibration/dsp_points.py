@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
+from hwmodels.calibration.draws import with_uses
 from hwmodels.calibration.measure import Point
 from hwmodels.datapath import Accumulator, Datapath, Multiplier, Overflow, TensorQuant
 from hwmodels.devices import Family
@@ -74,14 +75,7 @@ def _drawn() -> Iterator[DspUnit]:
 
 def units() -> Sequence[tuple[DspUnit, str]]:
     """Every unit once, with its use: fit or test."""
-    planned = dict.fromkeys(_grid())
-    tests: dict[DspUnit, None] = {}
-    for unit in _drawn():
-        if unit not in planned:
-            tests[unit] = None
-        if len(tests) == TEST_POINTS:
-            break
-    return [*((unit, "fit") for unit in planned), *((unit, "test") for unit in tests)]
+    return with_uses(_grid(), _drawn(), TEST_POINTS)
 
 
 def points() -> Sequence[Point]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+from hwmodels.calibration.draws import with_uses
 from hwmodels.calibration.measure import Point
 from hwmodels.catalog import parse_element
 from hwmodels.devices import Family
@@ -43,14 +44,7 @@ def _drawn() -> Iterator[AddUnit | PoolUnit]:
 
 def units() -> Sequence[tuple[AddUnit | PoolUnit, str]]:
     """Every unit once, with its use: fit or test."""
-    planned = dict.fromkeys(_grid())
-    tests: dict[AddUnit | PoolUnit, None] = {}
-    for unit in _drawn():
-        if unit not in planned:
-            tests[unit] = None
-        if len(tests) == TEST_POINTS:
-            break
-    return [*((unit, "fit") for unit in planned), *((unit, "test") for unit in tests)]
+    return with_uses(_grid(), _drawn(), TEST_POINTS)
 
 
 def _point(unit: AddUnit | PoolUnit, use: str, family: Family) -> Point:

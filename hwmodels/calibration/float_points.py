@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from hwmodels.accumulator import float_exponent_bits
+from hwmodels.calibration.draws import with_uses
 from hwmodels.calibration.measure import Point
 from hwmodels.datapath import Accumulator, Datapath, TensorQuant
 from hwmodels.devices import Family
@@ -77,9 +78,7 @@ def _drawn(seed: int) -> Iterator[FloatUnit]:
 
 def units() -> Sequence[tuple[FloatUnit, str]]:
     """Every unit once, with its use: fit or test."""
-    fitted = dict.fromkeys((*_grid(), *islice(_drawn(FIT_SEED), FIT_POINTS)))
-    unseen = dict.fromkeys(islice((unit for unit in _drawn(TEST_SEED) if unit not in fitted), TEST_POINTS))
-    return [*((unit, "fit") for unit in fitted), *((unit, "test") for unit in unseen)]
+    return with_uses((*_grid(), *islice(_drawn(FIT_SEED), FIT_POINTS)), _drawn(TEST_SEED), TEST_POINTS)
 
 
 def points() -> Sequence[Point]:

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from hwmodels.calibration.draws import with_uses
 from hwmodels.calibration.measure import Point
 from hwmodels.catalog import parse_element
 from hwmodels.devices import Family
@@ -116,9 +117,8 @@ def _drawn(seed: int) -> Iterator[Unit]:
 
 def units() -> Sequence[tuple[Unit, str]]:
     """Every unit once, with its use: fit or test."""
-    fitted = dict.fromkeys((*_plain(), *_special(), *islice(_drawn(FIT_SEED), FIT_POINTS)))
-    unseen = dict.fromkeys(islice((unit for unit in _drawn(TEST_SEED) if unit not in fitted), TEST_POINTS))
-    return [*((unit, "fit") for unit in fitted), *((unit, "test") for unit in unseen)]
+    fitted = (*_plain(), *_special(), *islice(_drawn(FIT_SEED), FIT_POINTS))
+    return with_uses(fitted, _drawn(TEST_SEED), TEST_POINTS)
 
 
 def _point(unit: Unit, use: str, family: Family) -> Point:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+from hwmodels.calibration.draws import others
 from hwmodels.calibration.measure import Point
 from hwmodels.devices import Family
 from hwmodels.rtl import control, memory, stream
@@ -80,13 +81,7 @@ def _drawn(kind: type) -> Iterator[Unit]:
 
 def units() -> Sequence[tuple[Unit, str]]:
     """Every unit once, with its use: fit or test."""
-    tests: dict[Unit, None] = {}
-    for kind, count in TEST_POINTS.items():
-        fresh = (unit for unit in _drawn(kind) if unit not in PLANNED)
-        own: dict[Unit, None] = {}
-        while len(own) < count:
-            own[next(fresh)] = None
-        tests |= own
+    tests = [unit for kind, count in TEST_POINTS.items() for unit in others(PLANNED, _drawn(kind), count)]
     return [*((unit, "fit") for unit in PLANNED), *((unit, "test") for unit in tests)]
 
 

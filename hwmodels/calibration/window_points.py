@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+from hwmodels.calibration.draws import with_uses
 from hwmodels.calibration.measure import Point
 from hwmodels.devices import Family
 from hwmodels.rtl.window import TOP, WindowUnit, window_verilog
@@ -76,18 +77,12 @@ def _drawn() -> Iterator[Unit]:
 
 def units() -> Sequence[tuple[Unit, str]]:
     """Every unit once, with its use: fit or test."""
-    planned: dict[Unit, None] = {}
+    planned: list[Unit] = []
     for kind, rows in ((WindowUnit, SERIAL), (ParallelWindowUnit, PARALLEL)):
         for channels, size, kernel, stride, dilation, depthwise, bits, lanes, block in rows:
             shape = shape_of(channels, size, kernel, stride, dilation, depthwise=depthwise)
-            planned[kind(shape, bits, lanes, block)] = None
-    tests: dict[Unit, None] = {}
-    for unit in _drawn():
-        if unit not in planned:
-            tests[unit] = None
-        if len(tests) == TEST_POINTS:
-            break
-    return [*((unit, "fit") for unit in planned), *((unit, "test") for unit in tests)]
+            planned.append(kind(shape, bits, lanes, block))
+    return with_uses(planned, _drawn(), TEST_POINTS)
 
 
 def _pair(pair: Pair) -> str:
