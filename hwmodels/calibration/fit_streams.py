@@ -124,6 +124,10 @@ def fit_streams(rows: Sequence[StreamRow]) -> StreamFit:
 def render(result: StreamFit, rows: Sequence[StreamRow]) -> str:
     """The text of `stream_constants.py`."""
     families = ", ".join(f'"{name}"' for name in sorted({row.family for row in rows}))
+    widths = [row.unit.width for row in rows if isinstance(row.unit, FifoUnit | DuplicateUnit)]
+    widths += [max(row.unit.in_width, row.unit.out_width) for row in rows if isinstance(row.unit, ConverterUnit)]
+    depths = [row.unit.depth for row in rows if isinstance(row.unit, FifoUnit)]
+    stored = [row.unit for row in rows if isinstance(row.unit, MemoryUnit)]
     factors = "".join(f'    "{name}": {factor},\n' for name, factor in result.factors.items())
     return (
         '"""Written by ``python -m hwmodels.calibration.fit_streams``: change the table or the form, not this file."""\n\n'
@@ -133,6 +137,9 @@ def render(result: StreamFit, rows: Sequence[StreamRow]) -> str:
         f"IN_SAMPLE = {result.in_sample}\nTEST = {result.test}\nMEMORIES = {result.memories}\n"
         f'BASIS = "{TABLE.name}, {result.rows} units, LUTs after synthesis, tested on {result.test_rows} others"\n'
         f'MEMORY_BASIS = "{TABLE.name}, {result.memory_rows} memories, LUTs after synthesis"\n\n'
+        "# the widest word and the most words of all rows: of FIFOs, converters and forks; of memories\n"
+        f"MOST = {max(widths), max(depths)}\n"
+        f"MEMORY_MOST = {max(unit.width for unit in stored), max(unit.depth for unit in stored)}\n"
         f"FAMILIES = ({families})\n"
     )
 

@@ -17,4 +17,7 @@ MEMORIES = 0.0270, 0.1250
 BASIS = "stream_units.csv, 18 units, LUTs after synthesis, tested on 14 others"
 MEMORY_BASIS = "stream_units.csv, 11 memories, LUTs after synthesis"
 
+# the widest word and the most words of all rows: of FIFOs, converters and forks; of memories
+MOST = (64, 2048)
+MEMORY_MOST = (24, 600)
 FAMILIES = ("xc7", "xcup")

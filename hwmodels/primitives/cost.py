@@ -45,6 +45,12 @@ class ErrorBand:
             p90=self.p90 * WIDENING,
         )
 
+    def of_words(self, width: int, depth: int, most: tuple[int, int]) -> ErrorBand:
+        """This band for `depth` words of `width` bits: extrapolated beyond the `most` bits and words of its table."""
+        sizes = zip((f"words of {width} bits", f"{depth} words"), (width, depth), most, strict=True)
+        reasons = [f"{what}, more than {limit}" for what, size, limit in sizes if size > limit]
+        return self.extrapolated(", ".join(reasons)) if reasons else self
+
     def as_dict(self) -> dict[str, str | float | None]:
         """A plain description for JSON."""
         return {"kind": self.kind.value, "median": self.median, "p90": self.p90, "basis": self.basis}

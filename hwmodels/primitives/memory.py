@@ -153,7 +153,8 @@ def memory(
         case MemoryStyle.LUTRAM:
             lut = memory_luts(access, width, depth, family)
             formula = f"{size} in LUT6 (64x1 or 32x2 each): {lut}"
-            return Cost(component, Resources(lut=lut, ff=width), formula, _LUTRAM_SOURCE, _LUTRAM_BAND)
+            band = _LUTRAM_BAND.of_words(width, depth, constants.MEMORY_MOST)
+            return Cost(component, Resources(lut=lut, ff=width), formula, _LUTRAM_SOURCE, band)
         case MemoryStyle.URAM:
             blocks = uram(width, depth)
             formula = f"{size}: ceil({width}/72) * ceil({depth}/4096) URAM = {blocks}"

@@ -28,6 +28,10 @@ _SOURCE = "hwmodels.rtl.stream_structure; control fitted, the rest derived"
 _BAND = ErrorBand(BandKind.MEASURED, constants.BASIS, *constants.TEST)
 
 
+def _band(width: int, depth: int = 1) -> ErrorBand:
+    return _BAND.of_words(width, depth, constants.MOST)
+
+
 def features(structure: StreamStructure) -> Mapping[str, int]:
     """The counts that the form weighs, by name: bits of counters, and the unit itself; nothing of a fork, which is derived."""
     if structure.part == "duplicate":
@@ -54,7 +58,7 @@ def fifo(component: str, depth: int, width: int, style: MemoryStyle, capacity: R
     if depth <= MINIMUM_DEPTH:
         structure = stream_structure(FifoUnit(width, MINIMUM_DEPTH, "registers"))
         formula = f"two registers of {width} bits: ceil({width}/2) + {_logic(structure):.1f}"
-        return Cost(component, _resources(structure), formula, _SOURCE, _BAND)
+        return Cost(component, _resources(structure), formula, _SOURCE, _band(width, depth))
     whole = SRL_WORDS * ceil_div(depth, SRL_WORDS)
     lines, ring = (stream_structure(FifoUnit(width, whole, kind)) for kind in ("srl", "block"))
     blocks, ultra = bram18(width, whole), uram(width, whole)
@@ -69,9 +73,10 @@ def fifo(component: str, depth: int, width: int, style: MemoryStyle, capacity: R
         raise MemoryStyleError(f"{component} can only be kept in URAM on a part that has it; use bram, lutram or auto.")
     if chosen is MemoryStyle.LUTRAM:
         formula = f"{depth} words x {width} bits: {lines.data} LUT of shift registers + {_logic(lines):.1f}"
-        return Cost(component, candidates[chosen], formula, _SOURCE, _BAND)
+        return Cost(component, candidates[chosen], formula, _SOURCE, _band(width, depth))
     formula = f"{depth} words x {width} bits: {chosen}, {_logic(ring):.1f} LUT of control"
-    band = _BAND if chosen is MemoryStyle.BRAM else _BAND.extrapolated("URAM instead of block RAM")
+    band = _band(width, depth)
+    band = band if chosen is MemoryStyle.BRAM else _BAND.extrapolated("URAM instead of block RAM")
     return Cost(component, candidates[chosen], formula, f"{_SOURCE}; shapes UG573, table 1-10", band)
 
 
@@ -86,7 +91,7 @@ def width_converter(in_width: int, out_width: int) -> Cost:
         formula += f" through {common}"
     structure = stream_structure(ConverterUnit(in_width, out_width))
     formula += f": {structure.data} LUT that select + {_logic(structure):.1f}"
-    return Cost("width converter", _resources(structure), formula, _SOURCE, _BAND)
+    return Cost("width converter", _resources(structure), formula, _SOURCE, _band(max(in_width, out_width)))
 
 
 @lru_cache(maxsize=1024)
@@ -94,7 +99,7 @@ def duplicate(width: int, copies: int) -> Cost:
     """A stream of `width` bits copied to `copies` consumers: what each still has to take, one register of the word."""
     structure = stream_structure(DuplicateUnit(width, copies))
     formula = f"{copies} + 1 LUT, register of {width} bits"
-    return Cost("duplicate", _resources(structure), formula, _SOURCE, _BAND)
+    return Cost("duplicate", _resources(structure), formula, _SOURCE, _band(width))
 
 
 @lru_cache(maxsize=8192)

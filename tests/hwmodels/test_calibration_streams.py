@@ -64,7 +64,7 @@ def test_seven_series_differs_only_in_memories_of_two_ports() -> None:
 def test_what_is_built_is_costed_with_its_band(depth: int) -> None:
     costs = [
         fifo("FIFO", depth, 8, MemoryStyle.LUTRAM, CAPACITY),
-        width_converter(8, depth * 8),
+        width_converter(8, min(depth, 8) * 8),
         width_converter(24, 16),
         duplicate(8, depth),
         unit_control(depth, 4, True),
@@ -84,3 +84,14 @@ def test_a_deep_fifo_is_in_block_memory_where_that_is_cheaper() -> None:
     assert deep.lut < fifo("FIFO", 4000, 8, MemoryStyle.LUTRAM, CAPACITY).resources.lut / 10
     ultra = get_device("xcu250").resources
     assert fifo("FIFO", 4000, 8, MemoryStyle.URAM, ultra).band.kind is BandKind.EXTRAPOLATED
+
+
+def test_wider_and_deeper_than_the_table_is_extrapolated() -> None:
+    most, memory_most = stream_constants.MOST, stream_constants.MEMORY_MOST
+    for bits, words, kind in ((0, 0, BandKind.MEASURED), (1, 0, BandKind.EXTRAPOLATED), (0, 1, BandKind.EXTRAPOLATED)):
+        queue = fifo("FIFO", most[1] + words, most[0] + bits, MemoryStyle.LUTRAM, CAPACITY)
+        stored = memory("weights", memory_most[0] + bits, memory_most[1] + words, MemoryStyle.LUTRAM, CAPACITY)
+        assert queue.band.kind is stored.band.kind is kind
+    wide = width_converter(8, 2400)
+    assert wide.band.kind is duplicate(65, 2).band.kind is BandKind.EXTRAPOLATED
+    assert wide.band.basis.endswith("extrapolated: words of 2400 bits, more than 64")
